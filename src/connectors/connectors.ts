@@ -1,0 +1,10 @@
+import type { Connector } from './connector.ts';
+import type { ConnectionTypeId } from './definitions.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: connectors of different types share no config type
+export type AnyConnector = Connector<any, any>;
+
+/** Type → its live half, imported when a connection first needs it; null: stored, but not live in this version. */
+export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) | null> = {
+  email: null,
+};

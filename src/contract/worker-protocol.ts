@@ -1,0 +1,141 @@
+/**
+ * The messages between the control plane and a worker: JSON text frames over a WebSocket, or over
+ * an in-memory pair for the embedded worker. The worker speaks first, with `hello`.
+ */
+export const PROTOCOL_VERSION = 1;
+
+/** WebSocket close codes of ours (RFC 6455: 4000–4999 are for private use). */
+export const CLOSE_CODES = { revoked: 4401, protocol: 4400, replaced: 4409 } as const;
+
+/** A connection as an environment's workers need it: variables resolved, secrets open. */
+export interface DesiredConnection {
+  connection: string;
+  project: string;
+  name: string;
+  type: string;
+  revision: number;
+  config: Record<string, unknown>;
+  /** Sent with a catch-up when the newest revision is not known to be valid here. */
+  lastGood?: { revision: number; config: Record<string, unknown> };
+}
+
+/** A token that may use connections of this environment, for the worker's own HTTP port. */
+export interface UsageToken {
+  /** base64url SHA-256 of the token. */
+  hash: string;
+  expiresAt: number | null;
+  actor: string;
+  grants: { project: string; connections?: string[]; operations?: string[] }[];
+}
+
+export type ToWorker =
+  | { kind: 'welcome'; protocol: number; epoch: string; environment: string; worker: string }
+  /** The whole desired state: whatever is not in it is closed. */
+  | { kind: 'snapshot'; epoch: string; seq: number; items: DesiredConnection[] }
+  /** What changed up to `seq`; applied in order, idempotent. */
+  | { kind: 'delta'; seq: number; put: DesiredConnection[]; remove: string[] }
+  /** Make one harmless round trip now and answer with a `connected` or `unreachable` verdict. */
+  | { kind: 'prove'; items: { connection: string; revision: number }[] }
+  /** Do not try to log in with this revision before the time has passed. */
+  | { kind: 'hold'; connection: string; revision: number; forMs: number }
+  | { kind: 'tokens'; tokens: UsageToken[] }
+  | {
+      kind: 'test';
+      request: string;
+      project: string;
+      name: string;
+      type: string;
+      config: Record<string, unknown>;
+      timeoutMs: number;
+    }
+  | {
+      kind: 'operate';
+      request: string;
+      connection: string;
+      operation: string;
+      input: unknown;
+      timeoutMs: number;
+    }
+  | { kind: 'cancel'; request: string };
+
+export type FromWorker =
+  | {
+      kind: 'hello';
+      protocol: number;
+      name: string;
+      version: string;
+      /** Last applied position; absent on a worker that holds nothing. */
+      cursor?: { epoch: string; seq: number };
+    }
+  /** Everything up to `seq` has arrived and is being worked on. */
+  | { kind: 'received'; seq: number }
+  | { kind: 'verdicts'; items: Verdict[] }
+  | { kind: 'health'; items: HealthReport[] }
+  | { kind: 'stage'; request: string; stage: StageResult }
+  | { kind: 'answer'; request: string; result: unknown }
+  | { kind: 'failure'; request: string; failure: Failure };
+
+/**
+ * received: arrived · valid: client built · refused: cannot be built · connected: a round trip
+ * succeeded · unreachable: it failed · closed: no client is open any more.
+ */
+export type VerdictStep = 'received' | 'valid' | 'refused' | 'connected' | 'unreachable' | 'closed';
+
+export interface Verdict {
+  connection: string;
+  revision: number;
+  step: VerdictStep;
+  /** For people; free of secrets. */
+  message?: string;
+  /** Error code of `errors.ts` for refused and unreachable. */
+  code?: string;
+  retryable?: boolean;
+  warnings?: string[];
+  /** The revision that goes on serving after a refusal. */
+  serving?: number;
+}
+
+export interface Failure {
+  code: string;
+  message: string;
+  stage?: string;
+  hint?: string;
+  retryAfter?: number;
+  validationErrors?: { field: string; message: string }[];
+}
+
+export const STAGES = ['resolve', 'connect', 'tls', 'authenticate', 'operate'] as const;
+export type StageName = (typeof STAGES)[number];
+
+export interface StageResult {
+  stage: StageName;
+  status: 'passed' | 'failed' | 'skipped';
+  durationMs?: number;
+  detail?: string;
+  hint?: string;
+  /** Error code of `errors.ts` when failed. */
+  code?: string;
+  retryable?: boolean;
+}
+
+export interface TestResult {
+  success: boolean;
+  durationMs: number;
+  stages: StageResult[];
+  warnings?: string[];
+}
+
+/** One minute of one connection on one worker; counters are of that minute alone. */
+export interface HealthReport {
+  connection: string;
+  revision: number;
+  /** Start of the minute, ms since the epoch. */
+  minute: number;
+  state: 'connected' | 'unreachable' | 'unknown' | 'refused';
+  /** ms since the epoch of the last change of state. */
+  since: number;
+  lastError?: { code: string; message: string; at: number };
+  operations: { ok: number; failed: number; totalMs: number; maxMs: number };
+  /** Pool figures and the like, named by the connector. */
+  figures?: Record<string, number>;
+}

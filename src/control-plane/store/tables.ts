@@ -1,0 +1,154 @@
+/**
+ * The rows as both databases hold them: times are integers (ms since the epoch), booleans are 0 or
+ * 1, JSON is text, ids are random text. `migrations/` make exactly these.
+ */
+export interface Tables {
+  meta: { key: string; value: string };
+  /** One row: the last change sequence number; taken last in a transaction. */
+  change_counter: { id: number; value: number };
+  projects: { id: string; name: string; description: string | null; created_at: number };
+  project_environments: { project_id: string; environment_id: string };
+  environments: {
+    id: string;
+    name: string;
+    description: string | null;
+    type: string;
+    created_at: number;
+  };
+  connections: {
+    id: string;
+    project_id: string;
+    name: string;
+    /** Folded name; unique per project among rows that are not deleted. */
+    name_key: string;
+    type: string;
+    revision: number;
+    /** Sequence number of the last change, deletion included. */
+    seq: number;
+    enabled: number;
+    deploy_to_worker: number;
+    /** JSON list of environment names; empty: all of the project's. */
+    environments: string;
+    /** The whole body as Get answers it, secrets null or `***`. */
+    masked: string;
+    /** JSON object: JSON pointer → ciphertext; `{}` when there are none. */
+    sealed: string;
+    created_at: number;
+    updated_at: number;
+    deleted_at: number | null;
+  };
+  revisions: {
+    connection_id: string;
+    revision: number;
+    action: string;
+    name: string;
+    masked: string;
+    sealed: string;
+    author: string;
+    at: number;
+  };
+  /** What an environment was last told of a connection. */
+  deployments: {
+    connection_id: string;
+    environment_id: string;
+    /** 1: undeployed by hand, until the next change or deploy. */
+    undeployed: number;
+    last_good_revision: number | null;
+    updated_at: number;
+  };
+  verdicts: {
+    connection_id: string;
+    worker_id: string;
+    environment_id: string;
+    revision: number;
+    step: string;
+    code: string | null;
+    message: string | null;
+    serving: number | null;
+    /** JSON list of texts. */
+    warnings: string;
+    at: number;
+  };
+  workers: {
+    id: string;
+    environment_id: string;
+    name: string;
+    version: string;
+    first_seen: number;
+    last_seen: number;
+    connected: number;
+    /** Last sequence number it has received. */
+    cursor: number;
+  };
+  enrollment_tokens: {
+    id: string;
+    environment_id: string;
+    name: string;
+    hash: string;
+    created_at: number;
+    created_by: string;
+    revoked_at: number | null;
+  };
+  users: {
+    id: string;
+    username: string;
+    username_key: string;
+    password_hash: string;
+    admin: number;
+    disabled: number;
+    /** JSON list of grants. */
+    grants: string;
+    created_at: number;
+  };
+  tokens: {
+    id: string;
+    name: string;
+    /** null: belongs to no user (the first admin token). */
+    user_id: string | null;
+    /** base64url SHA-256. */
+    hash: string;
+    /** personal: made by hand · access: answered by auth/token · admin: the start's own */
+    kind: string;
+    grants: string;
+    created_at: number;
+    expires_at: number | null;
+  };
+  audit: {
+    id: string;
+    at: number;
+    project: string | null;
+    actor: string;
+    action: string;
+    target: string;
+    /** JSON, free of secrets. */
+    details: string;
+    request_id: string | null;
+  };
+  idempotency: {
+    principal: string;
+    key: string;
+    method: string;
+    path: string;
+    body_hash: string;
+    status: number;
+    body: string;
+    created_at: number;
+  };
+  health_minutes: {
+    connection_id: string;
+    worker_id: string;
+    environment_id: string;
+    minute: number;
+    state: string;
+    since: number;
+    error_code: string | null;
+    error_message: string | null;
+    error_at: number | null;
+    ok: number;
+    failed: number;
+    total_ms: number;
+    max_ms: number;
+    /** JSON object of figures. */
+    figures: string;
+  };
+}

@@ -1,0 +1,32 @@
+import type { Permission, Principal } from '../auth/permissions.ts';
+
+/** What a route asks of its caller; checked before the body is read, in the order token, project, permission. */
+export type RouteAccess =
+  /** no token */
+  | 'public'
+  /** any valid token */
+  | 'token'
+  /** ADMIN */
+  | 'admin'
+  /** sees the project of the path (any grant in it), then has every listed permission */
+  | { project: readonly Permission[] };
+
+export interface ProjectRow {
+  id: string;
+  name: string;
+  description: string | null;
+  /** Names, sorted. */
+  environments: readonly string[];
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    access?: RouteAccess;
+  }
+  interface FastifyRequest {
+    /** Set on every route but public ones. */
+    principal: Principal;
+    /** Set on routes with `access: { project: … }`. */
+    project: ProjectRow;
+  }
+}

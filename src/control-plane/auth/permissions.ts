@@ -37,6 +37,8 @@ export interface Principal {
   /** Id of the user behind it; null for the first admin token. */
   userId: string | null;
   grants: readonly Grant[];
+  /** What the user behind a token may now, where that bounds the token; never granted more than this. */
+  ceiling?: readonly Grant[];
   /** ms since the epoch. */
   expiresAt: number | null;
   /** Aborted when the token is revoked, expires, or its user is disabled. */

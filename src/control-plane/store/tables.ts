@@ -110,6 +110,8 @@ export interface Tables {
     /** personal: made by hand · access: answered by auth/token · admin: the start's own */
     kind: string;
     grants: string;
+    /** Id of the token that made it; null for the start's own and for log-ins. */
+    made_by: string | null;
     created_at: number;
     expires_at: number | null;
   };

@@ -1,0 +1,169 @@
+import { randomBytes } from 'node:crypto';
+import { AppError } from '../../errors.ts';
+import type { Access } from '../auth/access.ts';
+import type { Principal } from '../auth/permissions.ts';
+import { projectNotFound } from '../server/access-hook.ts';
+import type { ProjectRow } from '../server/route-access.ts';
+import type { Database, Transaction, Value } from '../store/database.ts';
+import type { Tables } from '../store/tables.ts';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+export interface AuditEntry {
+  /** `user:NAME`, `token:NAME` or `system`. */
+  actor: string;
+  /** Name of the project; null for what belongs to none. */
+  project: string | null;
+  /** `THING.verb`, such as `connection.reveal`. */
+  action: string;
+  target: string;
+  /** Free of secrets. */
+  details?: Record<string, unknown>;
+  requestId?: string | undefined;
+}
+
+/** Writes an audit row in the transaction of the change that it tells of. */
+export async function recordAudit(tx: Transaction, entry: AuditEntry): Promise<void> {
+  const at = Date.now();
+  await tx.run(
+    'insert into audit (id, at, project, actor, action, target, details, request_id) values ($1, $2, $3, $4, $5, $6, $7, $8)',
+    [
+      nextId(at),
+      at,
+      entry.project,
+      entry.actor,
+      entry.action,
+      entry.target,
+      entry.details ? JSON.stringify(entry.details) : '{}',
+      entry.requestId ?? null,
+    ],
+  );
+}
+
+const ID_RANDOM_BYTES = 6;
+const RANDOM_POOL_BYTES = ID_RANDOM_BYTES * 512;
+const COUNTER_LIMIT = 0x10_0000;
+let pool = Buffer.alloc(0);
+let poolAt = 0;
+let lastTime = 0;
+let counter = 0;
+
+/** Sorts by time and, within a process, by order of making: time, counter, then 48 random bits. */
+function nextId(now: number): string {
+  if (now > lastTime) {
+    lastTime = now;
+    counter = 0;
+  } else if (++counter === COUNTER_LIMIT) {
+    lastTime++;
+    counter = 0;
+  }
+  if (poolAt === pool.length) {
+    pool = randomBytes(RANDOM_POOL_BYTES);
+    poolAt = 0;
+  }
+  const random = pool.toString('hex', poolAt, poolAt + ID_RANDOM_BYTES);
+  poolAt += ID_RANDOM_BYTES;
+  return lastTime.toString(16).padStart(12, '0') + counter.toString(16).padStart(5, '0') + random;
+}
+
+/** Deletes entries older than so many days; answers how many. */
+export function purgeAudit(db: Database, days: number, now: number = Date.now()): Promise<number> {
+  return db.write((tx) => tx.run('delete from audit where at < $1', [now - days * DAY_MS]));
+}
+
+export interface AuditQuery {
+  project?: string;
+  actor?: string;
+  action?: string;
+  target?: string;
+  /** ms since the epoch, inclusive. */
+  from?: number;
+  /** ms since the epoch, exclusive. */
+  to?: number;
+  page: number;
+  size: number;
+}
+
+export interface AuditRecord {
+  id: string;
+  at: string;
+  project: string | null;
+  actor: string;
+  action: string;
+  target: string;
+  details: Record<string, unknown>;
+  requestId: string | null;
+}
+
+export interface Audit {
+  /** Newest first; entries of projects without AUDIT:VIEW stay unseen, those of no project need ADMIN. */
+  list(principal: Principal, query: AuditQuery): Promise<{ records: AuditRecord[]; count: number }>;
+}
+
+/** Reads the audit log for whoever may see it. */
+export function createAudit(
+  db: Database,
+  services: {
+    access: Access;
+    projects: { find(name: string): ProjectRow | undefined; list(): readonly ProjectRow[] };
+  },
+): Audit {
+  const { access, projects } = services;
+
+  const visible = (principal: Principal, query: AuditQuery): { sql: string; values: Value[] } => {
+    if (query.project !== undefined) {
+      // A deleted project's entries stay readable for those who may read every project's.
+      const known = projects.find(query.project) !== undefined || access.allows(principal, 'ADMIN', {});
+      if (!known || !access.seesProject(principal, query.project)) throw projectNotFound(query.project);
+      access.require(principal, 'AUDIT:VIEW', { project: query.project });
+      return { sql: 'project = $1', values: [query.project] };
+    }
+    if (access.allows(principal, 'ADMIN', {})) return { sql: '1 = 1', values: [] };
+    const names = projects
+      .list()
+      .map(({ name }) => name)
+      .filter((name) => access.allows(principal, 'AUDIT:VIEW', { project: name }));
+    if (names.length === 0) throw new AppError('forbidden', 'The token lacks the permission AUDIT:VIEW');
+    return { sql: `project in (${names.map((_, index) => `$${index + 1}`).join(', ')})`, values: names };
+  };
+
+  return {
+    async list(principal, query) {
+      const { sql, values } = visible(principal, query);
+      const conditions = [sql];
+      const where = (condition: string, value: Value | undefined) => {
+        if (value === undefined) return;
+        values.push(value);
+        conditions.push(`${condition} $${values.length}`);
+      };
+      where('actor =', query.actor);
+      where('action =', query.action);
+      where('target =', query.target);
+      where('at >=', query.from);
+      where('at <', query.to);
+      const filter = conditions.join(' and ');
+      const total = await db.get<{ count: number | string }>(
+        `select count(*) as count from audit where ${filter}`,
+        values,
+      );
+      const rows = await db.all<Tables['audit']>(
+        `select * from audit where ${filter} order by id desc limit $${values.length + 1} offset $${values.length + 2}`,
+        [...values, query.size, (query.page - 1) * query.size],
+      );
+      return { records: rows.map(recordOf), count: Number(total?.count ?? 0) };
+    },
+  };
+}
+
+function recordOf(row: Tables['audit']): AuditRecord {
+  return {
+    id: row.id,
+    at: new Date(Number(row.at)).toISOString(),
+    project: row.project,
+    actor: row.actor,
+    action: row.action,
+    target: row.target,
+    details: JSON.parse(row.details) as Record<string, unknown>,
+    requestId: row.request_id,
+  };
+}

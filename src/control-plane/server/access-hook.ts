@@ -1,0 +1,75 @@
+import type { FastifyInstance } from 'fastify';
+import { AppError } from '../../errors.ts';
+import type { Access } from '../auth/access.ts';
+import type { Scope } from '../auth/permissions.ts';
+import type { ProjectRow } from './route-access.ts';
+
+/** What is said of a project that is not there and of one that the token does not see, alike. */
+export function projectNotFound(name: string): AppError {
+  return new AppError('not_found', `Project '${name}' not found`);
+}
+
+/**
+ * Checks token, project and permission before the body is read, in this order; a route that says
+ * nothing of its access cannot be registered. `publicPrefixes` are the paths of plugins that bring
+ * routes of their own. Registered on the root, before any route.
+ */
+export function registerAccess(
+  app: FastifyInstance,
+  services: {
+    access: Access;
+    projects: { find(name: string): ProjectRow | undefined };
+    publicPrefixes?: readonly string[];
+  },
+): void {
+  const { access, projects, publicPrefixes = [] } = services;
+  app.decorateRequest('principal', null as never);
+  app.decorateRequest('project', null as never);
+
+  const isPublic = (url: string) =>
+    publicPrefixes.some((prefix) => url === prefix || url.startsWith(`${prefix}/`));
+
+  app.addHook('onRoute', (route) => {
+    if (route.config?.access !== undefined || isPublic(route.url)) return;
+    throw new Error(`The route ${String(route.method)} ${route.url} does not say who may call it`);
+  });
+
+  app.addHook('onRequest', async (request) => {
+    const { config, url = '' } = request.routeOptions;
+    if (request.is404) return;
+    const required = config.access ?? (isPublic(url) ? 'public' : 'admin');
+    if (required === 'public') return;
+
+    const principal = access.authenticate(request.headers.authorization);
+    request.principal = principal;
+    if (required === 'token') return;
+    if (required === 'admin') {
+      access.require(principal, 'ADMIN', {});
+      return;
+    }
+
+    const params = request.params as Record<string, string>;
+    const name = params.project ?? '';
+    const project = projects.find(name);
+    if (!project || !access.seesProject(principal, project.name)) throw projectNotFound(name);
+    request.project = project;
+    const scope = scopeOf(project.name, url, params, request.query as Record<string, unknown>);
+    for (const permission of required.project) access.require(principal, permission, scope);
+  });
+}
+
+/** What the path and query name already; a handler checks what only the body or the state tells. */
+function scopeOf(
+  project: string,
+  url: string,
+  params: Record<string, string>,
+  query: Record<string, unknown>,
+): Scope {
+  const connection = params.connection ?? (url.includes('/connections/:name') ? params.name : undefined);
+  return {
+    project,
+    ...(connection === undefined ? {} : { connection }),
+    ...(params.operation === undefined ? {} : { operation: params.operation }),
+    ...(typeof query.environment === 'string' ? { environment: query.environment } : {}),
+  };
+}

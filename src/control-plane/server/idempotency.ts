@@ -1,0 +1,205 @@
+import { hash } from 'node:crypto';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { AppError } from '../../errors.ts';
+import type { Database } from '../store/database.ts';
+import type { Tables } from '../store/tables.ts';
+
+const KEPT_MS = 24 * 60 * 60 * 1000;
+const KEPT_BODY_MAX_BYTES = 256 * 1024;
+const WRITES = new Set(['POST', 'PUT', 'PATCH', 'DELETE']);
+/** Answers that say nothing of what was done, or that may differ when asked again. */
+const NOT_FINAL = new Set([401, 403, 408, 425, 429]);
+/** Stored while the first request runs; found without that request, its outcome is unknown. */
+const RUNNING = 0;
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Fields of the answer shown once; a repeated answer has them as null. */
+    oneTimeSecrets?: readonly string[];
+  }
+  interface FastifyRequest {
+    idempotent: Reservation | null;
+  }
+}
+
+interface Place {
+  principal: string;
+  key: string;
+  method: string;
+  path: string;
+}
+
+interface Reservation {
+  place: Place;
+  id: string;
+  finish(): void;
+}
+
+type Row = Tables['idempotency'];
+
+/**
+ * Answers a write repeated under its Idempotency-Key as it was answered first: token, project and
+ * permission are checked anew, one-time secrets are left out. Another body under the key is
+ * unprocessable, a concurrent duplicate waits. Remembered are 2xx, 4xx that will not change, and
+ * 504, whose work may have been done; any other 5xx may be tried again. A request whose outcome was
+ * lost with its process is never repeated: conflict. Registered on the root after the access hook.
+ */
+export function registerIdempotency(app: FastifyInstance, db: Database): void {
+  const running = new Map<string, Promise<void>>();
+  app.decorateRequest('idempotent', null);
+
+  // After parsing, before validation fills in defaults: the hash is of what was sent.
+  app.addHook('preValidation', async (request, reply) => {
+    const header = request.headers['idempotency-key'];
+    if (header === undefined || !WRITES.has(request.method) || !request.principal) return;
+    if (typeof header !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(header)) {
+      throw new AppError('bad_request', 'Idempotency-Key must be 1 to 255 visible ASCII characters');
+    }
+    const place: Place = {
+      principal: request.principal.id,
+      key: header,
+      method: request.method,
+      path: request.url,
+    };
+    const bodyHash = hashBody(request);
+    const id = JSON.stringify([place.principal, place.key, place.method, place.path]);
+
+    // Each round either waits for the one that runs, answers, or becomes the one that runs.
+    for (;;) {
+      const first = running.get(id);
+      if (first) {
+        await first;
+        continue;
+      }
+      let finish: () => void = () => {};
+      running.set(id, new Promise((resolve) => (finish = resolve)));
+      const done = () => {
+        running.delete(id);
+        finish();
+      };
+      let row: Row | 'reserved';
+      try {
+        row = await reserve(db, place, bodyHash);
+      } catch (error) {
+        done();
+        throw error;
+      }
+      if (row === 'reserved') {
+        request.idempotent = { place, id, finish: done };
+        return;
+      }
+      done();
+      if (row.body_hash !== bodyHash || row.method !== place.method || row.path !== place.path) {
+        throw new AppError('unprocessable');
+      }
+      if (Number(row.status) === RUNNING) {
+        throw new AppError(
+          'conflict',
+          'The outcome of the first request with this Idempotency-Key is not known; see what is there before using another key',
+        );
+      }
+      reply.code(Number(row.status)).header('idempotency-replayed', 'true');
+      if (row.body !== '') reply.type('application/json; charset=utf-8');
+      return reply.send(row.body);
+    }
+  });
+
+  app.addHook('onSend', async (request, reply, payload) => {
+    const reservation = request.idempotent;
+    if (!reservation) return payload;
+    request.idempotent = null;
+    const { place } = reservation;
+    const { principal, key, method, path } = place;
+    try {
+      const status = reply.statusCode;
+      if (isFinal(status)) {
+        const body = withoutSecrets(payload, request.routeOptions.config.oneTimeSecrets ?? []);
+        await db.write((tx) =>
+          tx.run(
+            'update idempotency set status = $1, body = $2 where principal = $3 and key = $4 and method = $5 and path = $6',
+            [status, body, principal, key, method, path],
+          ),
+        );
+      } else {
+        await db.write((tx) => release(tx, place));
+      }
+    } catch (error) {
+      // The work is done and its answer goes out; only a repetition learns that the outcome is unknown.
+      request.log.warn({ err: error }, 'the answer could not be kept for its Idempotency-Key');
+    } finally {
+      reservation.finish();
+    }
+    return payload;
+  });
+
+  // A hijacked or broken-off answer never came through onSend: its row stays, the outcome is unknown.
+  app.addHook('onResponse', async (request) => {
+    request.idempotent?.finish();
+    request.idempotent = null;
+  });
+}
+
+/** Forgets answers older than 24 h; answers how many. */
+export function purgeIdempotency(db: Database, now: number = Date.now()): Promise<number> {
+  return db.write((tx) => tx.run('delete from idempotency where created_at < $1', [now - KEPT_MS]));
+}
+
+type Run = Pick<Parameters<Parameters<Database['write']>[0]>[0], 'run'>;
+
+function release(tx: Run, { principal, key, method, path }: Place): Promise<number> {
+  return tx.run('delete from idempotency where principal = $1 and key = $2 and method = $3 and path = $4', [
+    principal,
+    key,
+    method,
+    path,
+  ]);
+}
+
+function reserve(db: Database, place: Place, bodyHash: string): Promise<Row | 'reserved'> {
+  const { principal, key, method, path } = place;
+  return db.write(async (tx) => {
+    const now = Date.now();
+    await tx.run('delete from idempotency where principal = $1 and key = $2 and created_at < $3', [
+      principal,
+      key,
+      now - KEPT_MS,
+    ]);
+    const made = await tx.run(
+      "insert into idempotency (principal, key, method, path, body_hash, status, body, created_at) values ($1, $2, $3, $4, $5, 0, '', $6) on conflict do nothing",
+      [principal, key, method, path, bodyHash, now],
+    );
+    if (made > 0) return 'reserved';
+    const rows = await tx.all<Row>('select * from idempotency where principal = $1 and key = $2', [
+      principal,
+      key,
+    ]);
+    const same = rows.find((row) => row.method === method && row.path === path) ?? rows[0];
+    if (!same) throw new AppError('unavailable');
+    return same;
+  });
+}
+
+function isFinal(status: number): boolean {
+  return status === 504 || (status >= 200 && status < 500 && !NOT_FINAL.has(status));
+}
+
+function hashBody(request: FastifyRequest): string {
+  const { body } = request;
+  if (body === undefined || body === null) return hash('sha256', '', 'base64url');
+  if (Buffer.isBuffer(body) || typeof body === 'string') return hash('sha256', body, 'base64url');
+  if (typeof (body as { pipe?: unknown }).pipe === 'function') {
+    throw new AppError('bad_request', 'Idempotency-Key cannot be used with a streamed body');
+  }
+  return hash('sha256', JSON.stringify(body), 'base64url');
+}
+
+function withoutSecrets(payload: unknown, secrets: readonly string[]): string {
+  if (payload === null || payload === undefined) return '';
+  if (typeof payload !== 'string' || Buffer.byteLength(payload) > KEPT_BODY_MAX_BYTES) {
+    return JSON.stringify({ success: true, warnings: ['The first answer was too large to be kept'] });
+  }
+  if (secrets.length === 0) return payload;
+  const body = JSON.parse(payload) as Record<string, unknown>;
+  for (const field of secrets) if (field in body) body[field] = null;
+  return JSON.stringify(body);
+}

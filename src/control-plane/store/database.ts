@@ -13,7 +13,7 @@ export interface Queries {
   readonly builder: Kysely<Tables>;
 }
 
-/** One transaction; what it throws rolls back that job alone. */
+/** One transaction; what the job throws, or a statement of it, rolls back that job alone. */
 export interface Transaction extends Queries {
   /** The next change sequence number; call it last, so that numbers become visible in order. */
   nextSequence(): Promise<number>;
@@ -27,8 +27,32 @@ export interface Database extends Omit<Queries, 'run'> {
   /**
    * Runs a job in a durable transaction and resolves after its commit. On SQLite the jobs of one
    * turn of the event loop share a commit, with a savepoint each. The job must await nothing but
-   * the transaction.
+   * the transaction, and may run again: PostgreSQL can ask for a retry.
    */
   write<T>(job: (tx: Transaction) => Promise<T>): Promise<T>;
   close(): Promise<void>;
+}
+
+/** Every unique index that a request can violate, with the columns by which SQLite names it. */
+export const uniqueIndexes = {
+  connections_name: 'connections.project_id, connections.name_key',
+  enrollment_tokens_hash: 'enrollment_tokens.hash',
+  environments_name: 'environments.name',
+  projects_name: 'projects.name',
+  tokens_hash: 'tokens.hash',
+  users_username: 'users.username_key',
+} as const;
+
+/** Whether an error says that a unique index or primary key refused a row: any, or the one named. */
+export function isUniqueViolation(error: unknown, index?: keyof typeof uniqueIndexes): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code, errcode, constraint } = error as Error & {
+    code?: string;
+    errcode?: number;
+    constraint?: string;
+  };
+  if (code === '23505') return !index || constraint === index;
+  // SQLITE_CONSTRAINT_PRIMARYKEY and _UNIQUE; the message names columns, never the index.
+  if (code !== 'ERR_SQLITE_ERROR' || (errcode !== 1555 && errcode !== 2067)) return false;
+  return !index || error.message === `UNIQUE constraint failed: ${uniqueIndexes[index]}`;
 }

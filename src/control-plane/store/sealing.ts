@@ -1,0 +1,129 @@
+import {
+  createCipheriv,
+  createDecipheriv,
+  createSecretKey,
+  hkdfSync,
+  type KeyObject,
+  randomBytes,
+} from 'node:crypto';
+import { AppError } from '../../errors.ts';
+import type { Database } from './database.ts';
+import type { MasterKey } from './master-key.ts';
+
+/** Where a sealed value belongs; it opens nowhere else. */
+export interface Place {
+  /** Id of the project. */
+  project: string;
+  /** Id of the connection. */
+  connection: string;
+  /** JSON pointer of the field. */
+  field: string;
+}
+
+export interface Sealer {
+  /** Answers text that names its key: `v1.<key id>.<iv>.<ciphertext and tag>`. */
+  seal(plain: string, place: Place): string;
+  /**
+   * Throws `unavailable` naming the key's id when that key was not given, and `internal_error` when
+   * the text was changed or belongs to another place.
+   */
+  open(sealed: string, place: Place): string;
+}
+
+const algorithm = 'aes-256-gcm';
+const ivBytes = 12;
+const tagBytes = 16;
+const keyIdBytes = 6;
+
+/** AES-256-GCM by keys derived from the master keys: the first seals, every one of them opens. */
+export function createSealer(masterKeys: readonly MasterKey[]): Sealer {
+  const keys = new Map(masterKeys.map((master) => [keyId(master), encryptionKey(master)]));
+  const [newest] = keys;
+  if (!newest) throw new Error('No master key was given');
+  const [newestId, newestKey] = newest;
+  return {
+    seal(plain, place) {
+      // UTF-8 cannot hold half of a surrogate pair: the secret would come back as another one.
+      if (!plain.isWellFormed()) throw new AppError('bad_request', 'A secret is not valid Unicode text');
+      const iv = randomBytes(ivBytes);
+      const cipher = createCipheriv(algorithm, newestKey, iv, { authTagLength: tagBytes });
+      cipher.setAAD(associatedData(place));
+      const sealed = Buffer.concat([cipher.update(plain, 'utf8'), cipher.final(), cipher.getAuthTag()]);
+      return `v1.${newestId}.${iv.toString('base64url')}.${sealed.toString('base64url')}`;
+    },
+    open(text, place) {
+      const [version, id, ivText, sealedText, ...rest] = text.split('.');
+      if (version !== 'v1' || !id || !ivText || !sealedText || rest.length > 0) throw damaged();
+      const key = keys.get(id);
+      if (!key)
+        throw new AppError('unavailable', `A secret is sealed with the key ${id}, which was not given`);
+      const iv = decoded(ivText);
+      const sealed = decoded(sealedText);
+      if (iv.length !== ivBytes || sealed.length < tagBytes) throw damaged();
+      const end = sealed.length - tagBytes;
+      const decipher = createDecipheriv(algorithm, key, iv, { authTagLength: tagBytes });
+      decipher.setAAD(associatedData(place));
+      decipher.setAuthTag(sealed.subarray(end));
+      try {
+        return decipher.update(sealed.subarray(0, end), undefined, 'utf8') + decipher.final('utf8');
+      } catch (error) {
+        throw damaged(error);
+      }
+    },
+  };
+}
+
+const canaryPlace: Place = { project: '', connection: '', field: 'canary' };
+const canary = 'The canary of this database';
+
+/**
+ * Proves that the master key is the one this database was sealed with; at the first start it seals
+ * the canary by which later starts know. Throws an Error that says what to do.
+ */
+export async function verifyCanary(database: Database, sealer: Sealer): Promise<void> {
+  const read = () => database.get<{ value: string }>("select value from meta where key = 'canary'");
+  if (!(await read())) {
+    // Of replicas that start at once with different keys only the first one's canary stays.
+    const insert = "insert into meta (key, value) values ('canary', $1) on conflict (key) do nothing";
+    await database.write((tx) => tx.run(insert, [sealer.seal(canary, canaryPlace)]));
+  }
+  const stored = await read();
+  try {
+    if (stored && sealer.open(stored.value, canaryPlace) === canary) return;
+  } catch (error) {
+    throw new Error(wrongKey, { cause: error });
+  }
+  throw new Error(wrongKey);
+}
+
+const wrongKey =
+  'The master key is not the one this database was sealed with. Give the right key in PLUGBOARD_MASTER_KEY ' +
+  'or PLUGBOARD_MASTER_KEY_FILE, or put the right master.key back into the secrets directory';
+
+function keyId(master: MasterKey): string {
+  return derived(master, 'plugboard key id', keyIdBytes).toString('base64url');
+}
+
+function encryptionKey(master: MasterKey): KeyObject {
+  return createSecretKey(derived(master, 'plugboard secrets aes-256-gcm', 32));
+}
+
+function derived(master: MasterKey, purpose: string, bytes: number): Buffer {
+  return Buffer.from(hkdfSync('sha256', master, '', purpose, bytes));
+}
+
+/** JSON, so that no two places share an encoding. */
+function associatedData({ project, connection, field }: Place): Buffer {
+  return Buffer.from(JSON.stringify([project, connection, field]));
+}
+
+/** Node skips what is no base64url and ignores unused bits: several texts would mean the same. */
+function decoded(text: string): Buffer {
+  const bytes = Buffer.from(text, 'base64url');
+  if (bytes.toString('base64url') !== text) throw damaged();
+  return bytes;
+}
+
+function damaged(cause?: unknown): AppError {
+  return new AppError('internal_error', 'A sealed secret was changed or belongs to another place', { cause });
+}

@@ -1,0 +1,278 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { mkdir, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import type { CompiledQuery, Kysely, QueryResult } from 'kysely';
+import { AppError } from '../../errors.ts';
+import type { Database, Transaction, Value } from './database.ts';
+import { establish } from './migrate.ts';
+import { demandReading, queryBuilder } from './query-builder.ts';
+import type { Tables } from './tables.ts';
+import { OpenTransaction, type Session } from './transaction.ts';
+
+/** Jobs of one commit at most: reads wait until a group has ended. */
+const maxGroupSize = 512;
+
+/** Statements kept prepared at most, so that generated SQL cannot fill the memory. */
+const maxStatements = 500;
+
+/** Primary result codes that speak of the database, its file or its disk, not of the statement. */
+const unavailableCodes = new Set([
+  3, // PERM
+  5, // BUSY
+  6, // LOCKED
+  7, // NOMEM
+  8, // READONLY
+  10, // IOERR
+  11, // CORRUPT
+  13, // FULL
+  14, // CANTOPEN
+  15, // PROTOCOL
+  26, // NOTADB
+]);
+
+/**
+ * Opens or makes `plugboard.db` in a directory for this process alone. Throws `unavailable` when
+ * another process has it, or when it cannot be used.
+ */
+export async function openSqliteDatabase(dataDirectory: string): Promise<Database> {
+  const session = await openSession(dataDirectory);
+  const database = new SqliteDatabase(session);
+  try {
+    database.epoch = await establish(database);
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+  return database;
+}
+
+async function openSession(dataDirectory: string): Promise<SqliteSession> {
+  const path = join(dataDirectory, 'plugboard.db');
+  let connection: DatabaseSync | undefined;
+  try {
+    await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
+    // SQLite would make it readable for everybody; its journal takes over the mode of the file.
+    await (await open(path, 'a', 0o600)).close();
+    connection = new DatabaseSync(path, { enableForeignKeyConstraints: true });
+    // The exclusive mode comes first: a write-ahead log opened under it needs no shared memory.
+    connection.exec('pragma locking_mode = exclusive');
+    connection.exec('pragma journal_mode = wal');
+    connection.exec('pragma synchronous = full');
+    connection.exec('pragma cache_size = -32768');
+    connection.exec('begin immediate; commit');
+    return new SqliteSession(connection);
+  } catch (error) {
+    connection?.close();
+    const busy = (error as { errcode?: number }).errcode === 5;
+    throw new AppError(
+      'unavailable',
+      busy
+        ? `The data directory ${dataDirectory} is in use by another Plugboard process`
+        : `The database in the data directory ${dataDirectory} cannot be opened: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+}
+
+interface Job {
+  run(tx: Transaction): Promise<unknown>;
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+class SqliteDatabase implements Database {
+  readonly dialect = 'sqlite';
+  readonly builder: Kysely<Tables>;
+  epoch = '';
+  readonly #session: SqliteSession;
+  readonly #current = new AsyncLocalStorage<OpenTransaction>();
+  #queue: Job[] = [];
+  /** Set while a group's transaction is open: the connection would show its rows to readers. */
+  #groupEnd: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(session: SqliteSession) {
+    this.#session = session;
+    this.builder = queryBuilder('sqlite', async (query) => {
+      demandReading(query);
+      while (this.#groupEnd) await this.#afterGroup();
+      return session.execute(query);
+    });
+  }
+
+  async all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {
+    while (this.#groupEnd) await this.#afterGroup();
+    return this.#session.all<Row>(sql, values);
+  }
+
+  async get<Row>(sql: string, values: readonly Value[] = []): Promise<Row | undefined> {
+    while (this.#groupEnd) await this.#afterGroup();
+    return this.#session.get<Row>(sql, values);
+  }
+
+  write<T>(job: (tx: Transaction) => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#closed) throw new AppError('unavailable', 'The database is closed');
+      this.#demandOutside();
+      this.#queue.push({ run: job, resolve: resolve as Job['resolve'], reject });
+      if (this.#queue.length === 1 && !this.#groupEnd) setImmediate(this.#commitGroup);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    while (this.#queue.length > 0 || this.#groupEnd)
+      await (this.#groupEnd ?? new Promise((resolve) => setImmediate(resolve)));
+    this.#session.close();
+  }
+
+  #afterGroup(): Promise<void> | undefined {
+    this.#demandOutside();
+    return this.#groupEnd;
+  }
+
+  /** A job that asks the database instead of its transaction would wait for itself for ever. */
+  #demandOutside(): void {
+    if (this.#current.getStore()?.open)
+      throw new AppError('internal_error', 'Inside write() only its transaction may be used');
+  }
+
+  readonly #commitGroup = async (): Promise<void> => {
+    const jobs = this.#queue.splice(0, maxGroupSize);
+    const groupEnd = Promise.withResolvers<void>();
+    this.#groupEnd = groupEnd.promise;
+    const outcomes: (() => void)[] = [];
+    try {
+      this.#session.step('begin immediate');
+      for (const job of jobs) outcomes.push(await this.#runJob(job));
+      this.#session.step('commit');
+    } catch (error) {
+      this.#session.rollBack();
+      outcomes.length = 0;
+      const failure = new AppError('unavailable', 'The database could not store the change', {
+        cause: error,
+      });
+      for (const job of jobs) outcomes.push(() => job.reject(failure));
+    }
+    this.#groupEnd = undefined;
+    groupEnd.resolve();
+    for (const settle of outcomes) settle();
+    // Not at once: readers that waited go first, and what they lead to joins the next group.
+    if (this.#queue.length > 0) setImmediate(this.#commitGroup);
+  };
+
+  /** Answers how to settle the job after the commit; throws when the whole group is lost. */
+  async #runJob(job: Job): Promise<() => void> {
+    this.#session.step('savepoint job');
+    const tx = new OpenTransaction('sqlite', this.#session);
+    try {
+      const value = await this.#current.run(tx, job.run, tx);
+      tx.finish();
+      this.#session.step('release job');
+      return () => job.resolve(value);
+    } catch (error) {
+      tx.abandon();
+      // A full disk or an I/O error can make SQLite roll back the transaction by itself.
+      if (!this.#session.inTransaction) throw error;
+      this.#session.step('rollback to job');
+      this.#session.step('release job');
+      return () => job.reject(error);
+    }
+  }
+}
+
+interface Prepared {
+  readonly statement: StatementSync;
+  readonly answersRows: boolean;
+}
+
+class SqliteSession implements Session {
+  readonly #connection: DatabaseSync;
+  readonly #prepared = new Map<string, Prepared>();
+
+  constructor(connection: DatabaseSync) {
+    this.#connection = connection;
+  }
+
+  get inTransaction(): boolean {
+    return this.#connection.isTransaction;
+  }
+
+  all<Row>(sql: string, values: readonly Value[]): Row[] {
+    try {
+      return this.#prepare(sql).statement.all(...values) as Row[];
+    } catch (error) {
+      throw classified(error);
+    }
+  }
+
+  get<Row>(sql: string, values: readonly Value[]): Row | undefined {
+    try {
+      return this.#prepare(sql).statement.get(...values) as Row | undefined;
+    } catch (error) {
+      throw classified(error);
+    }
+  }
+
+  run(sql: string, values: readonly Value[]): number {
+    try {
+      return Number(this.#prepare(sql).statement.run(...values).changes);
+    } catch (error) {
+      throw classified(error);
+    }
+  }
+
+  execute<Row>(query: CompiledQuery): QueryResult<Row> {
+    const values = query.parameters as readonly Value[];
+    try {
+      const { statement, answersRows } = this.#prepare(query.sql);
+      if (answersRows) return { rows: statement.all(...values) as Row[] };
+      return { rows: [], numAffectedRows: BigInt(statement.run(...values).changes) };
+    } catch (error) {
+      throw classified(error);
+    }
+  }
+
+  /** Runs a word of the transaction's own. */
+  step(sql: string): void {
+    this.run(sql, []);
+  }
+
+  rollBack(): void {
+    try {
+      if (this.inTransaction) this.step('rollback');
+    } catch {
+      // What failed before is reported; an open transaction makes the next `begin` fail, and with
+      // it that group, which comes here again.
+    }
+  }
+
+  close(): void {
+    this.#prepared.clear();
+    this.#connection.close();
+  }
+
+  #prepare(sql: string): Prepared {
+    const known = this.#prepared.get(sql);
+    if (known) return known;
+    const statement = this.#connection.prepare(numberedParameters(sql));
+    const prepared = { statement, answersRows: statement.columns().length > 0 };
+    if (this.#prepared.size >= maxStatements) this.#prepared.clear();
+    this.#prepared.set(sql, prepared);
+    return prepared;
+  }
+}
+
+/** `$1` is a name in SQLite, numbered by its first appearance; `?1` is the number itself. */
+function numberedParameters(sql: string): string {
+  return sql.replace(/'[^']*'|"[^"]*"|\$(\d+)/g, (text, number) => (number ? `?${number}` : text));
+}
+
+function classified(error: unknown): unknown {
+  const { code, errcode } = error as { code?: string; errcode?: number };
+  if (code === 'ERR_INVALID_STATE' || (errcode !== undefined && unavailableCodes.has(errcode & 0xff)))
+    return new AppError('unavailable', 'The database is not available', { cause: error });
+  return error;
+}

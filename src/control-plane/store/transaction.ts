@@ -1,0 +1,102 @@
+import type { CompiledQuery, Kysely, QueryResult } from 'kysely';
+import { AppError } from '../../errors.ts';
+import type { Transaction, Value } from './database.ts';
+import { type Dialect, queryBuilder } from './query-builder.ts';
+import type { Tables } from './tables.ts';
+
+/** One database connection, or the pool of them; what fails is already classified. */
+export interface Session {
+  all<Row>(sql: string, values: readonly Value[]): Row[] | Promise<Row[]>;
+  get<Row>(sql: string, values: readonly Value[]): Row | undefined | Promise<Row | undefined>;
+  run(sql: string, values: readonly Value[]): number | Promise<number>;
+  execute<Row>(query: CompiledQuery): QueryResult<Row> | Promise<QueryResult<Row>>;
+}
+
+/**
+ * A job's transaction over a session. A statement that failed fails the job even where the job
+ * catches the error: PostgreSQL would turn its commit into a silent rollback.
+ */
+export class OpenTransaction implements Transaction {
+  readonly #dialect: Dialect;
+  readonly #session: Session;
+  #builder: Kysely<Tables> | undefined;
+  #open = true;
+  #failure: { error: unknown } | undefined;
+
+  constructor(dialect: Dialect, session: Session) {
+    this.#dialect = dialect;
+    this.#session = session;
+  }
+
+  get open(): boolean {
+    return this.#open;
+  }
+
+  get builder(): Kysely<Tables> {
+    this.#builder ??= queryBuilder(this.#dialect, (query) => this.#execute(query));
+    return this.#builder;
+  }
+
+  async all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {
+    this.#demandOpen();
+    try {
+      return await this.#session.all<Row>(sql, values);
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
+  async get<Row>(sql: string, values: readonly Value[] = []): Promise<Row | undefined> {
+    this.#demandOpen();
+    try {
+      return await this.#session.get<Row>(sql, values);
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
+  async run(sql: string, values: readonly Value[] = []): Promise<number> {
+    this.#demandOpen();
+    try {
+      return await this.#session.run(sql, values);
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
+  async nextSequence(): Promise<number> {
+    const row = await this.get<{ value: number }>(
+      'update change_counter set value = value + 1 where id = 1 returning value',
+    );
+    if (!row) throw new AppError('internal_error', 'The change counter has no row');
+    return row.value;
+  }
+
+  /** Ends the job's use of it; throws what a statement of the job failed with. */
+  finish(): void {
+    this.#open = false;
+    if (this.#failure) throw this.#failure.error;
+  }
+
+  abandon(): void {
+    this.#open = false;
+  }
+
+  async #execute<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
+    this.#demandOpen();
+    try {
+      return await this.#session.execute<Row>(query);
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
+  #failed(error: unknown): unknown {
+    this.#failure ??= { error };
+    return error;
+  }
+
+  #demandOpen(): void {
+    if (!this.#open) throw new AppError('internal_error', 'The transaction has ended already');
+  }
+}

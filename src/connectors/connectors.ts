@@ -7,4 +7,5 @@ export type AnyConnector = Connector<any, any>;
 /** Type → its live half, imported when a connection first needs it; null: stored, but not live in this version. */
 export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) | null> = {
   email: null,
+  webhook: async () => (await import('./webhook/webhook.connector.ts')).webhookConnector,
 };

@@ -1,0 +1,337 @@
+import { isIP, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
+import { AppError, type ErrorCode } from '../../errors.ts';
+import { type ConnectorContext, defineConnector, type StageNote } from '../connector.ts';
+import { webhook } from './webhook.definition.ts';
+import { readableBody, secretValues } from './webhook-answer.ts';
+import { adopt, HttpConnections } from './webhook-connections.ts';
+import { type Answer, exchange } from './webhook-exchange.ts';
+import {
+  composeMessage,
+  dialHost,
+  dialPort,
+  firstHop,
+  type Message,
+  nextHop,
+  readTarget,
+  type Target,
+  type WebhookConfig,
+  wireHeaders,
+} from './webhook-request.ts';
+
+const maxBodyBytes = 1024 * 1024;
+const firstBackoffMs = 250;
+const maxBackoffMs = 10_000;
+/** A target that wants to be left alone for longer gets no retry from us: the caller decides. */
+const maxRetryAfterMs = 30_000;
+
+interface LiveWebhook {
+  readonly config: WebhookConfig;
+  readonly target: Target;
+  readonly connections: HttpConnections;
+  readonly dialler: Dialler;
+  readonly responseTimeoutMs: number;
+  readonly secrets: readonly string[];
+  /** Aborted by `close`. */
+  readonly ended: AbortSignal;
+  close(): Promise<void>;
+}
+
+export const webhookConnector = defineConnector<typeof webhook, LiveWebhook>(webhook, {
+  open,
+
+  async prove({ target, dialler, ended }, { signal }) {
+    // No request: whatever is sent to a webhook may be the action itself.
+    const socket = await dialler.dial(target.url, AbortSignal.any([signal, ended]));
+    socket.destroy();
+  },
+
+  async test(config, stages, ctx) {
+    const live = open(config, ctx);
+    const { target, dialler } = live;
+    const { url } = target;
+    let socket: Socket | undefined;
+    try {
+      await stages.run('resolve', async (note) => {
+        const host = dialHost(url);
+        const addresses = await ctx.network.resolve(host, ctx.signal);
+        note.detail(`${host} → ${addresses.map(({ address }) => address).join(', ')}`);
+      });
+      const tcp = await stages.run('connect', async (note) => {
+        const connected = await dialler.connect(url, dialler.timeoutMs, ctx.signal);
+        note.detail(`${connected.remoteAddress} port ${connected.remotePort}`);
+        return connected;
+      });
+      socket = tcp;
+      if (url.protocol === 'https:') {
+        socket = await stages.run('tls', async (note) => {
+          const secured = await dialler.secure(tcp, url, dialler.timeoutMs, ctx.signal);
+          describeTls(secured, config, note);
+          return secured;
+        });
+      } else {
+        stages.skip('tls', 'the URL is plain http: whatever is sent can be read on the way');
+      }
+      const asking = askOptions(live, socket, ctx.signal);
+      const status = await asking.catch(() => undefined);
+      if (status === 401 || status === 407)
+        await stages.run('authenticate', async (note) => {
+          note.hint(
+            'Check the credentials in headerList or fullUrl, and whether the target wants any for OPTIONS.',
+          );
+          throw new AppError('authentication_failed', `OPTIONS was answered with ${status}`);
+        });
+      stages.skip(
+        'authenticate',
+        'HTTP has no log-in of its own; OPTIONS need not have checked the credentials',
+      );
+      await stages.run('operate', async (note) => judgeOptions(await asking, note));
+    } finally {
+      socket?.destroy();
+      await live.close();
+    }
+  },
+
+  operations: {
+    async call(live, input, { signal }) {
+      const message = composeMessage(live.target, input);
+      const answer = await deliver(live, message, AbortSignal.any([signal, live.ended]));
+      return {
+        status: answer.status,
+        headers: answer.headers,
+        ...readableBody(answer.body, answer.headers, answer.truncated, live.secrets),
+        truncated: answer.truncated,
+      };
+    },
+  },
+
+  figures: ({ connections }) => connections.figures(),
+
+  close: (live) => live.close(),
+
+  classify,
+});
+
+function open(config: WebhookConfig, ctx: ConnectorContext): LiveWebhook {
+  const target = readTarget(config, ctx.warn);
+  const dialler = createDialler(config, target, ctx);
+  const connections = new HttpConnections(dialler.dial, {
+    perOrigin: config.connectionPoolMaxConnectionPerHost,
+    total: config.connectionPoolMaxConnectionTotal,
+    waitMs: dialler.timeoutMs,
+  });
+  const end = new AbortController();
+  const close = async () => {
+    ctx.signal.removeEventListener('abort', closeByForce);
+    end.abort(new AppError('cancelled', 'The connection was closed'));
+    await connections.close();
+  };
+  const closeByForce = () => void close();
+  ctx.signal.addEventListener('abort', closeByForce, { once: true });
+  return {
+    config,
+    target,
+    connections,
+    dialler,
+    responseTimeoutMs: (config.responseTimeoutSeconds ?? config.timeout) * 1000,
+    secrets: secretValues(config),
+    ended: end.signal,
+    close,
+  };
+}
+
+interface Dialler {
+  readonly timeoutMs: number;
+  /** TCP, and TLS where the origin's scheme says so, within the timeout. */
+  dial(origin: URL, signal: AbortSignal): Promise<Socket>;
+  connect(origin: URL, timeoutMs: number, signal: AbortSignal): Promise<Socket>;
+  secure(socket: Socket, origin: URL, timeoutMs: number, signal: AbortSignal): Promise<TLSSocket>;
+}
+
+function createDialler(config: WebhookConfig, target: Target, { network, trust }: ConnectorContext): Dialler {
+  const timeoutMs = (config.connectTimeoutSeconds ?? config.timeout) * 1000;
+  const usesTls = target.url.protocol === 'https:' || config.followRedirects > 0;
+  const own = usesTls ? trust.tls(config) : {};
+  // Another origin, reached by a redirect, is not for the client certificate to see.
+  const { cert: _cert, key: _key, pfx: _pfx, passphrase: _passphrase, ...foreign } = own;
+
+  const connect: Dialler['connect'] = async (origin, withinMs, signal) => {
+    signal.throwIfAborted();
+    const to = { host: dialHost(origin), port: dialPort(origin) };
+    const socket = await network.connect({ ...to, timeoutMs: withinMs, signal });
+    return socket.setNoDelay(true).setKeepAlive(true, 60_000);
+  };
+  const secure: Dialler['secure'] = async (socket, origin, withinMs, signal) => {
+    const host = dialHost(origin);
+    const options: ConnectionOptions = origin.origin === target.url.origin ? own : foreign;
+    try {
+      return await network.secure(socket, {
+        ...options,
+        host,
+        // An address is no server name (RFC 6066 3).
+        ...(isIP(host) ? {} : { servername: host }),
+        ALPNProtocols: ['http/1.1'],
+        timeoutMs: withinMs,
+        signal,
+      });
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+  };
+  return {
+    timeoutMs,
+    connect,
+    secure,
+    async dial(origin, signal) {
+      const deadline = performance.now() + timeoutMs;
+      const socket = await connect(origin, timeoutMs, signal);
+      if (origin.protocol !== 'https:') return socket;
+      return secure(socket, origin, Math.max(1, Math.ceil(deadline - performance.now())), signal);
+    },
+  };
+}
+
+/** Sends the message until it is answered, within the configured retries. */
+async function deliver(live: LiveWebhook, message: Message, signal: AbortSignal): Promise<Answer> {
+  const { retries } = live.config;
+  for (let attempt = 0; ; attempt++) {
+    const mayRetry = attempt < retries;
+    const progress = { sent: false };
+    let waitMs: number | undefined;
+    try {
+      const answer = await follow(live, message, progress, signal);
+      waitMs = mayRetry && message.repeatable ? askedDelayMs(answer) : undefined;
+      if (waitMs === undefined) return answer;
+    } catch (error) {
+      const failure = error instanceof AppError ? error : classify(error);
+      const repeatable = message.repeatable || !progress.sent;
+      if (!mayRetry || !repeatable || !failure.retryable || signal.aborted) throw failure;
+    }
+    await sleep(Math.max(waitMs ?? 0, backoffMs(attempt)), undefined, { signal });
+  }
+}
+
+/** One attempt, with the redirects that it follows. */
+async function follow(
+  live: LiveWebhook,
+  message: Message,
+  progress: { sent: boolean },
+  signal: AbortSignal,
+): Promise<Answer> {
+  const limits = { timeoutMs: live.responseTimeoutMs, maxBodyBytes };
+  let hop = firstHop(message);
+  for (let followed = 0; ; followed++) {
+    const connection = await live.connections.acquire(hop.url, signal);
+    let answer: Answer;
+    try {
+      progress.sent = true;
+      const headers = wireHeaders(message, hop, Math.floor(Date.now() / 1000));
+      answer = await exchange(connection, { ...hop, headers }, limits, signal);
+    } finally {
+      live.connections.release(connection);
+    }
+    if (followed === live.config.followRedirects) return answer;
+    const next = nextHop(message, hop, answer.status, answer.headers['location']?.[0]);
+    if (!next) return answer;
+    hop = next;
+  }
+}
+
+/** How long a 429 or 503 asks to wait (RFC 9110 10.2.3); undefined when it does not, or for too long. */
+function askedDelayMs({ status, headers }: Answer): number | undefined {
+  const text = headers['retry-after']?.[0];
+  if ((status !== 429 && status !== 503) || text === undefined) return undefined;
+  const delayMs = /^\d+$/.test(text.trim()) ? Number(text) * 1000 : Date.parse(text) - Date.now();
+  return delayMs <= maxRetryAfterMs ? Math.max(0, delayMs) : undefined;
+}
+
+/** Doubles with every attempt, with up to a half of it by chance, so that callers do not return in step. */
+function backoffMs(attempt: number): number {
+  const fullMs = Math.min(maxBackoffMs, firstBackoffMs * 2 ** attempt);
+  return fullMs * (1 - Math.random() / 2);
+}
+
+async function askOptions(live: LiveWebhook, socket: Socket, signal: AbortSignal): Promise<number> {
+  const message = composeMessage({ ...live.target, method: 'OPTIONS' }, {});
+  const hop = firstHop(message);
+  const headers = wireHeaders(message, hop, Math.floor(Date.now() / 1000));
+  const limits = { timeoutMs: live.responseTimeoutMs, maxBodyBytes };
+  const connection = await adopt(hop.url, socket, () => {});
+  const { status } = await exchange(connection, { ...hop, headers }, limits, signal);
+  return status;
+}
+
+function judgeOptions(status: number, note: StageNote): void {
+  note.detail(`OPTIONS was answered with ${status}`);
+  if (status === 403) {
+    note.hint(
+      'The target may forbid OPTIONS alone, its firewall this worker, or the credentials lack a right.',
+    );
+    throw new AppError('permission_denied', `OPTIONS was answered with ${status}`);
+  }
+  if (status >= 500) note.hint('The target can be reached, but says that it has a fault of its own.');
+  else if (status === 404)
+    note.hint('Check the path: the target does not know it, at least not for OPTIONS.');
+  else if (status >= 300 && status < 400)
+    note.hint('The target redirects; a redirect is followed only where followRedirects says so.');
+}
+
+function describeTls(socket: TLSSocket, config: WebhookConfig, note: StageNote): void {
+  const { subject, issuer, valid_to: expiry } = socket.getPeerCertificate();
+  note.detail(
+    [
+      `${socket.getProtocol()} ${socket.getCipher().name}`,
+      `subject ${subject?.CN ?? 'unnamed'}`,
+      `issuer ${issuer?.CN ?? issuer?.O ?? 'unnamed'}`,
+      `expires ${expiry}`,
+    ].join(', '),
+  );
+  if (!config.verifyCertificate) note.hint('The certificate is not verified: verifyCertificate is off.');
+}
+
+const codes: Record<string, ErrorCode> = {
+  UND_ERR_CONNECT_TIMEOUT: 'connect_timeout',
+  UND_ERR_HEADERS_TIMEOUT: 'target_timeout',
+  UND_ERR_BODY_TIMEOUT: 'target_timeout',
+  UND_ERR_SOCKET: 'connection_lost',
+  UND_ERR_INFO: 'connection_lost',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'connection_lost',
+  UND_ERR_HEADERS_OVERFLOW: 'protocol_error',
+  UND_ERR_ABORTED: 'cancelled',
+  UND_ERR_CLOSED: 'cancelled',
+  UND_ERR_DESTROYED: 'cancelled',
+  UND_ERR_INVALID_ARG: 'invalid_configuration',
+  UND_ERR_NOT_SUPPORTED: 'invalid_configuration',
+  ABORT_ERR: 'cancelled',
+  ECONNREFUSED: 'connection_refused',
+  ECONNRESET: 'connection_lost',
+  ECONNABORTED: 'connection_lost',
+  EPIPE: 'connection_lost',
+  ETIMEDOUT: 'connect_timeout',
+  EHOSTUNREACH: 'host_unreachable',
+  ENETUNREACH: 'host_unreachable',
+  ENOTFOUND: 'name_not_resolved',
+  EAI_AGAIN: 'name_not_resolved',
+};
+
+const tlsHint = 'The target may demand a client certificate: keyStoreName.';
+
+/** An error of undici, of a socket or of a signal as one of ours; ours pass as they are. */
+function classify(error: unknown): AppError {
+  if (error instanceof AppError) return error;
+  const { name, code = '', cause } = error as { name?: string; code?: unknown; cause?: unknown };
+  if (cause instanceof AppError) return cause;
+  if (name === 'TimeoutError') return new AppError('target_timeout', undefined, { cause: error });
+  if (name === 'AbortError') return new AppError('cancelled', undefined, { cause: error });
+  const text = String(code);
+  const known = codes[text];
+  if (known) return new AppError(known, undefined, { cause: error });
+  if (text.startsWith('HPE_') || name === 'HTTPParserError')
+    return new AppError('protocol_error', 'The target does not speak HTTP/1.1', { cause: error });
+  // In TLS 1.3 the target checks the client's certificate only after the handshake has succeeded here.
+  if (text.startsWith('ERR_SSL_') || text.startsWith('ERR_TLS_'))
+    return new AppError('tls_failed', undefined, { cause: error, details: { hint: tlsHint } });
+  return new AppError('internal_error', undefined, { cause: error });
+}

@@ -1,0 +1,147 @@
+import type { ConnectionType } from './connection-type.ts';
+import { credentialParts } from './credential-url.ts';
+import { allFields, innerSchema, type JsonSchema } from './definition-schema.ts';
+import { type FieldPath, formatFieldPath } from './field-path.ts';
+import {
+  escapedVariable,
+  hasVariable,
+  parseSecretReference,
+  variableOf,
+  variablesIn,
+  variableTemplate,
+} from './reference-syntax.ts';
+import { secretPlaces } from './secret-places.ts';
+
+export interface References {
+  /** `secret`: the variable is the whole of a secret, so it may be one that is not visible. */
+  variables: { field: string; name: string; secret: boolean }[];
+  secrets: { field: string; reference: string }[];
+  objects: { field: string; kind: 'keystore' | 'certificate'; name: string }[];
+}
+
+const objectFields: Readonly<Record<string, 'keystore' | 'certificate'>> = {
+  keyStoreName: 'keystore',
+  trustStoreName: 'keystore',
+  certificateName: 'certificate',
+};
+
+/** Everything outside the connection that a configuration refers to. */
+export function findReferences(definition: ConnectionType, config: Record<string, unknown>): References {
+  const found: References = { variables: [], secrets: [], objects: [] };
+  eachString(definition, config, {
+    plain(text, path) {
+      for (const name of variablesIn(text))
+        found.variables.push({ field: formatFieldPath(path), name, secret: false });
+      return text;
+    },
+    secret(text, path) {
+      const name = variableOf(text);
+      if (name !== undefined) found.variables.push({ field: formatFieldPath(path), name, secret: true });
+      if (parseSecretReference(text)) found.secrets.push({ field: formatFieldPath(path), reference: text });
+      return text;
+    },
+  });
+  for (const [field, kind] of Object.entries(objectFields)) {
+    const name = config[field];
+    if (typeof name === 'string' && name !== '' && !hasVariable(name))
+      found.objects.push({ field, kind, name });
+  }
+  return found;
+}
+
+/**
+ * Puts the values of variables in their places, numbers and switches as such. A value that is not
+ * of its field's type stays text, for the validation of the resolved form to refuse. Values are
+ * not interpolated again; `secret://` stays for the worker.
+ */
+export function resolveVariables(
+  definition: ConnectionType,
+  config: Record<string, unknown>,
+  lookup: (name: string) => string | undefined,
+):
+  | { config: Record<string, unknown>; missing?: undefined }
+  | { missing: { field: string; name: string }[]; config?: undefined } {
+  const missing: { field: string; name: string }[] = [];
+  const valueOf = (name: string, path: FieldPath): string => {
+    const value = lookup(name);
+    if (value !== undefined) return value;
+    missing.push({ field: formatFieldPath(path), name });
+    return '';
+  };
+  const resolved = eachString(definition, config, {
+    plain(text, path, schema) {
+      const name = variableOf(text);
+      if (name !== undefined && schema.type !== 'string') return typed(valueOf(name, path), schema);
+      return text.replaceAll(variableTemplate, (match, name: string) =>
+        match.startsWith('$$') ? match.slice(1) : valueOf(name, path),
+      );
+    },
+    secret(text, path) {
+      const name = variableOf(text);
+      if (name !== undefined) return valueOf(name, path);
+      return escapedVariable.test(text) ? text.slice(1) : text;
+    },
+  });
+  return missing.length > 0 ? { missing } : { config: resolved };
+}
+
+function typed(value: string, schema: JsonSchema): unknown {
+  const type = schema.type;
+  if ((type === 'integer' || type === 'number') && /^-?\d{1,16}(\.\d+)?$/.test(value)) return Number(value);
+  if (type === 'boolean' && (value === 'true' || value === 'false')) return value === 'true';
+  return value;
+}
+
+interface StringVisitor {
+  plain(text: string, path: FieldPath, schema: JsonSchema): unknown;
+  /** A whole secret, or one credential part of a URL. */
+  secret(text: string, path: FieldPath): string;
+}
+
+/** A copy of a configuration with every string replaced by what the visitor makes of it. */
+function eachString(
+  definition: ConnectionType,
+  config: Record<string, unknown>,
+  visitor: StringVisitor,
+): Record<string, unknown> {
+  const secrets = new Map(
+    secretPlaces(definition, config).map((place) => [formatFieldPath(place.path), place] as const),
+  );
+  const visit = (value: unknown, schema: JsonSchema | undefined, path: FieldPath): unknown => {
+    if (typeof value === 'string') {
+      const place = secrets.get(formatFieldPath(path));
+      if (!place) return visitor.plain(value, path, schema ?? { type: 'string' });
+      if (place.kind === 'value') return visitor.secret(value, path);
+      return inParts(value, place.wholePath, path, visitor);
+    }
+    if (Array.isArray(value)) return value.map((item, index) => visit(item, schema?.items, [...path, index]));
+    if (typeof value !== 'object' || value === null) return value;
+    return Object.fromEntries(
+      Object.entries(value).map(([name, item]) => [
+        name,
+        visit(item, innerSchema(schema, name), [...path, name]),
+      ]),
+    );
+  };
+  const fields = allFields(definition);
+  return Object.fromEntries(
+    Object.entries(config).map(([name, value]) => [
+      name,
+      name === 'type' || name === 'name' ? value : visit(value, fields[name], [name]),
+    ]),
+  );
+}
+
+function inParts(url: string, wholePath: boolean, path: FieldPath, visitor: StringVisitor): string {
+  let result = '';
+  let at = 0;
+  const plain = (text: string) => String(visitor.plain(text, path, { type: 'string' }));
+  for (const part of credentialParts(url, wholePath)) {
+    const value = url.slice(part.start, part.end);
+    const replaced = visitor.secret(value, path);
+    result += plain(url.slice(at, part.start));
+    result += variableOf(value) === undefined ? replaced : part.encode(replaced);
+    at = part.end;
+  }
+  return result + plain(url.slice(at));
+}

@@ -1,0 +1,482 @@
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+import type { FieldFault } from '../errors.ts';
+import type { ConnectionConfig, ConnectionType } from './connection-type.ts';
+import { credentialParts } from './credential-url.ts';
+import { allFields, configSchema, innerSchema, type JsonSchema } from './definition-schema.ts';
+import { type FieldPath, formatFieldPath, parsePointer } from './field-path.ts';
+import { formats } from './formats.ts';
+import { isMask, keepSecrets, URL_MASK } from './masking.ts';
+import { hasVariable, isReference, parseSecretReference, variablesIn } from './reference-syntax.ts';
+import { ruleFaults } from './rules.ts';
+import { secretPlaces } from './secret-places.ts';
+
+export interface ParseOptions {
+  /** Variables have been put in: numbers and switches must be such. Default false, the stored form. */
+  resolved?: boolean;
+  /** Default true. */
+  nameRequired?: boolean;
+  /** The full stored configuration whose secrets a body that leaves them out keeps. */
+  stored?: Record<string, unknown>;
+}
+
+export type ParseResult =
+  | {
+      ok: true;
+      /** Defaults applied, unset fields absent, fields in the definition's order. */
+      config: Record<string, unknown> & { type: string; name: string };
+      warnings: string[];
+      /** Fields whose secret came from `stored`. */
+      kept: string[];
+    }
+  | { ok: false; faults: FieldFault[] };
+
+const MAX_DEPTH = 16;
+const MAX_FAULTS = 1000;
+const MAX_HINTS = 50;
+
+const legacyNames = ['_class', 'id', 'projectId', 'keyStoreId', 'trustStoreId'];
+
+/**
+ * Reads a connection's body against its type: every fault together, one for each field, or the
+ * configuration to store. Never throws, whatever the body is, and does not change it.
+ */
+export function parseConnection(
+  definition: ConnectionType,
+  body: unknown,
+  options: ParseOptions = {},
+): ParseResult {
+  if (!isRecord(body)) return { ok: false, faults: [{ field: '', message: 'must be a JSON object' }] };
+  const faults = new Faults();
+  const warnings: string[] = [];
+  let config = privateCopy(body, [], faults) as Record<string, unknown>;
+  dropLegacyNames(definition, config, warnings);
+  applyAliases(definition, config, faults);
+
+  let kept: string[] = [];
+  if (options.stored) ({ config, kept } = keepSecrets(definition, config, options.stored));
+  stripUnset(config);
+  for (const [name, field] of Object.entries(allFields(definition)))
+    if (field['x-secret'] === 'value' && config[name] === '') delete config[name];
+  definition.normalise?.(config);
+  stripUnset(config);
+
+  checkIdentity(definition, config, options.nameRequired ?? true, faults);
+  checkCharacters(definition, config, faults);
+  checkSchema(definition, config, options.resolved ? 'resolved' : 'stored', faults);
+  checkSecrets(definition, config, faults, warnings);
+  for (const { field, message } of ruleFaults(definition, config)) faults.add(field, message);
+  if (faults.isEmpty) {
+    const known = config as ConnectionConfig<Record<string, never>>;
+    definition.refine?.(known, (field, message) => faults.add(field, message));
+  }
+  if (!faults.isEmpty) return { ok: false, faults: faults.list() };
+  warnings.push(...(definition.remarks?.(config as ConnectionConfig<Record<string, never>>) ?? []));
+  return { ok: true, config: inOrder(definition, config) as never, warnings, kept };
+}
+
+/** Every field in order, null for what is unset, as Get answers it. */
+export function completeConfig(
+  definition: ConnectionType,
+  config: Record<string, unknown>,
+): Record<string, unknown> {
+  const complete: Record<string, unknown> = { type: definition.type, name: config['name'] ?? null };
+  for (const [name, field] of Object.entries(allFields(definition)))
+    complete[name] = completeValue(field, config[name]);
+  return complete;
+}
+
+/** The key by which names are compared: NFC, lower case by Unicode alone, whatever the locale. */
+export function foldName(name: string): string {
+  // Code point by code point, since lower-casing a word makes a final sigma of its own.
+  return [...name.normalize('NFC')]
+    .map((character) => character.toLowerCase())
+    .join('')
+    .replaceAll('ς', 'σ')
+    .normalize('NFC');
+}
+
+/** What is wrong with a name of a connection, keystore and the like; undefined when nothing is. */
+export function nameFault(name: unknown): string | undefined {
+  if (typeof name !== 'string') return 'must be text';
+  const length = [...name.normalize('NFC')].length;
+  if (length < 1 || length > 255) return 'must have 1 to 255 characters';
+  if (!/^[\p{L}\p{Nd}][\p{L}\p{M}\p{Nd} ._-]*$/u.test(name.normalize('NFC')))
+    return 'must start with a letter or digit and consist of letters, digits, space, `.`, `_` and `-`';
+  return undefined;
+}
+
+// ---- the steps ----
+
+class Faults {
+  readonly #byField = new Map<string, string>();
+  #unknown = 0;
+
+  add(field: string, message: string): void {
+    if (this.#byField.size < MAX_FAULTS && !this.#byField.has(field)) this.#byField.set(field, message);
+  }
+
+  addUnknown(field: string, message: () => string): void {
+    if (this.#byField.has(field)) return;
+    this.add(field, message());
+    this.#unknown++;
+  }
+
+  get isEmpty(): boolean {
+    return this.#byField.size === 0;
+  }
+
+  get unknown(): number {
+    return this.#unknown;
+  }
+
+  list(): FieldFault[] {
+    return [...this.#byField].map(([field, message]) => ({ field, message }));
+  }
+}
+
+/** A copy that shares nothing with the body and holds no name that reaches a prototype. */
+function privateCopy(value: unknown, path: FieldPath, faults: Faults): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (path.length > MAX_DEPTH) {
+    faults.add(formatFieldPath(path.slice(0, 4)), `is nested deeper than ${MAX_DEPTH} levels`);
+    return null;
+  }
+  if (Array.isArray(value)) return value.map((item, index) => privateCopy(item, [...path, index], faults));
+  const copy: Record<string, unknown> = {};
+  for (const [name, inner] of Object.entries(value)) {
+    if (name === '__proto__') faults.add(formatFieldPath([...path, name]), 'is not allowed as a name');
+    else copy[name] = privateCopy(inner, [...path, name], faults);
+  }
+  return copy;
+}
+
+function dropLegacyNames(
+  definition: ConnectionType,
+  config: Record<string, unknown>,
+  warnings: string[],
+): void {
+  for (const name of [...legacyNames, ...(definition.ignored ?? [])]) {
+    if (!Object.hasOwn(config, name) || Object.hasOwn(definition.fields, name)) continue;
+    delete config[name];
+    warnings.push(`${name}: a legacy field, ignored`);
+  }
+}
+
+function applyAliases(definition: ConnectionType, config: Record<string, unknown>, faults: Faults): void {
+  for (const [alias, name] of Object.entries(definition.aliases ?? {})) {
+    if (!Object.hasOwn(config, alias)) continue;
+    const value = config[alias];
+    delete config[alias];
+    if (isUnset(value)) continue;
+    if (isUnset(config[name])) config[name] = value;
+    else if (JSON.stringify(config[name]) !== JSON.stringify(value))
+      faults.add(alias, `is an older name of ${name}, which has another value`);
+  }
+}
+
+/** Removes what is null from objects and maps; a null in a list stays, for the schema to refuse. */
+function stripUnset(value: unknown): void {
+  if (Array.isArray(value)) for (const item of value) stripUnset(item);
+  else if (isRecord(value))
+    for (const [name, inner] of Object.entries(value))
+      if (isUnset(inner)) delete value[name];
+      else stripUnset(inner);
+}
+
+function checkIdentity(
+  definition: ConnectionType,
+  config: Record<string, unknown>,
+  nameRequired: boolean,
+  faults: Faults,
+): void {
+  if (config['type'] === undefined) faults.add('type', 'is required');
+  else if (config['type'] !== definition.type) faults.add('type', `must be ${definition.type}`);
+  if (config['name'] === undefined) {
+    if (nameRequired) faults.add('name', 'is required');
+    return;
+  }
+  const fault = nameFault(config['name']);
+  if (fault) faults.add('name', fault);
+  else config['name'] = (config['name'] as string).normalize('NFC');
+}
+
+function checkCharacters(definition: ConnectionType, config: Record<string, unknown>, faults: Faults): void {
+  const visit = (value: unknown, schema: JsonSchema | undefined, path: FieldPath): void => {
+    if (typeof value === 'string') {
+      const message = characterFault(value, schema?.['x-multiline'] === true);
+      if (message) faults.add(formatFieldPath(path), message);
+    } else if (Array.isArray(value)) {
+      for (const [index, item] of value.entries()) visit(item, schema?.items, [...path, index]);
+    } else if (isRecord(value)) {
+      for (const [name, inner] of Object.entries(value)) {
+        const message = characterFault(name, false);
+        if (message) faults.add(formatFieldPath([...path, shorten(name)]), `its name ${message}`);
+        visit(inner, innerSchema(schema, name), [...path, shorten(name)]);
+      }
+    }
+  };
+  visit(config, { properties: allFields(definition) }, []);
+}
+
+function characterFault(text: string, multiline: boolean): string | undefined {
+  if (!text.isWellFormed()) return 'must be well-formed Unicode';
+  if (text.includes('\0')) return 'must not contain U+0000';
+  const found = (multiline ? /[^\P{Cc}\r\n\t]/u : /\p{Cc}/u).exec(text);
+  if (!found) return undefined;
+  const code = found[0].codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0');
+  return `must not contain control characters (U+${code})`;
+}
+
+function checkSecrets(
+  definition: ConnectionType,
+  config: Record<string, unknown>,
+  faults: Faults,
+  warnings: string[],
+): void {
+  for (const { path, kind, value, wholePath } of secretPlaces(definition, config)) {
+    const field = formatFieldPath(path);
+    if (kind === 'url') {
+      const isMasked = credentialParts(value, wholePath).some((part) =>
+        isMask(value.slice(part.start, part.end)),
+      );
+      if (isMasked || value.includes(URL_MASK))
+        faults.add(field, `${URL_MASK} stands for a stored part, but there is none to keep: give it in full`);
+    } else if (isMask(value))
+      faults.add(field, 'is a mask, not a secret: give the secret itself, or null to keep it');
+    else if (value.startsWith('secret://') && !parseSecretReference(value))
+      faults.add(field, 'must be secret://env/NAME, secret://file/PATH or secret://vault/MOUNT/PATH#KEY');
+    else if (!isReference(value) && variablesIn(value).length > 0)
+      warnings.push(
+        `${field}: contains text of the form \${NAME}, which stays as it is: a secret is a reference only as a whole`,
+      );
+  }
+}
+
+// ---- the schema ----
+
+const validators = new WeakMap<ConnectionType, Partial<Record<'stored' | 'resolved', ValidateFunction>>>();
+let compiler: Ajv2020 | undefined;
+
+/** The words that our schemas use beyond JSON Schema. */
+export const vocabulary = [
+  'x-group',
+  'x-unit',
+  'x-visible-when',
+  'x-destination',
+  'x-secret',
+  'x-secret-when',
+  'x-multiline',
+  'x-pattern-help',
+  'x-labels',
+];
+
+function validatorOf(definition: ConnectionType, form: 'stored' | 'resolved'): ValidateFunction {
+  let forms = validators.get(definition);
+  if (!forms) validators.set(definition, (forms = {}));
+  compiler ??= createCompiler();
+  forms[form] ??= compiler.compile(configSchema(definition, form));
+  return forms[form];
+}
+
+/** Ajv with our words and formats, strict, filling in defaults and reporting every error. */
+export function createCompiler(): Ajv2020 {
+  const ajv = new Ajv2020({
+    strict: true,
+    allErrors: true,
+    useDefaults: true,
+    verbose: true,
+    allowUnionTypes: true,
+    strictRequired: false,
+    ownProperties: true,
+  });
+  ajv.addVocabulary(vocabulary);
+  for (const [name, { validate }] of Object.entries(formats))
+    ajv.addFormat(name, { type: 'string', validate });
+  return ajv;
+}
+
+function checkSchema(
+  definition: ConnectionType,
+  config: Record<string, unknown>,
+  form: 'stored' | 'resolved',
+  faults: Faults,
+): void {
+  const validate = validatorOf(definition, form);
+  // Ajv fills defaults as it goes: what was judged before a default came in is judged again.
+  validate(config);
+  if (validate(config)) return;
+  const secretPaths = new Set(secretPlaces(definition, config).map(({ path }) => formatFieldPath(path)));
+  for (const error of validate.errors ?? []) {
+    const path = pathOf(config, error.instancePath);
+    const field = formatFieldPath(path);
+    if (isDecidedLater(error, form, secretPaths.has(field))) continue;
+    addSchemaFault(error, path, faults, definition);
+  }
+}
+
+/** What a variable or a secret reference stands for is judged when it is resolved. */
+function isDecidedLater(error: ErrorObject, form: 'stored' | 'resolved', isSecret: boolean): boolean {
+  if (typeof error.data !== 'string') return false;
+  if (!['format', 'pattern', 'enum', 'minLength', 'maxLength'].includes(error.keyword)) return false;
+  if (isSecret) return form === 'stored' ? isReference(error.data) : error.data.startsWith('secret://');
+  if (form === 'resolved') return false;
+  const type = (error.parentSchema as JsonSchema).type;
+  return type === 'string' && hasVariable(error.data);
+}
+
+function addSchemaFault(
+  error: ErrorObject,
+  path: FieldPath,
+  faults: Faults,
+  definition: ConnectionType,
+): void {
+  const schema = error.parentSchema as JsonSchema;
+  const { params } = error;
+  switch (error.keyword) {
+    case 'required':
+      return faults.add(formatFieldPath([...path, params['missingProperty']]), 'is required');
+    case 'additionalProperties': {
+      const name = String(params['additionalProperty']);
+      return faults.addUnknown(formatFieldPath([...path, shorten(name)]), () => {
+        const known = Object.keys(schema.properties ?? {});
+        const aliases = path.length === 0 ? Object.keys(definition.aliases ?? {}) : [];
+        const near = faults.unknown < MAX_HINTS ? nearest(name, [...known, ...aliases]) : undefined;
+        return `unknown field \`${shorten(name)}\`${near ? `; did you mean \`${near}\`?` : ''}`;
+      });
+    }
+    case 'propertyNames':
+      return faults.add(
+        formatFieldPath([...path, shorten(String(params['propertyName']))]),
+        'is not a name that is allowed here',
+      );
+    case 'type':
+    case 'minimum':
+    case 'maximum':
+    case 'const':
+    case 'enum':
+      return faults.add(formatFieldPath(path), expectation(schema));
+    case 'pattern':
+    case 'format':
+    case 'minLength':
+    case 'maxLength':
+    case 'minItems':
+    case 'maxItems':
+    case 'maxProperties':
+    case 'uniqueItems':
+      // Errors of a map's name come with the name; `propertyNames` says it for all of them.
+      if (error.propertyName !== undefined) return;
+      return faults.add(formatFieldPath(path), expectation(schema, error));
+    default:
+      return faults.add(formatFieldPath(path), error.message ?? 'is not valid');
+  }
+}
+
+function expectation(schema: JsonSchema, error?: ErrorObject): string {
+  const types = ([] as unknown[]).concat(schema.type ?? []);
+  if (types.includes('integer') || types.includes('number')) return `must be ${range(schema, types)}`;
+  if (types.includes('boolean')) return 'must be true or false';
+  if (schema.enum) return `must be one of ${schema.enum.join(', ')}`;
+  if ('const' in schema) return `must be ${String(schema['const'])}`;
+  switch (error?.keyword) {
+    case 'format':
+      return formats[String(schema['format'])]?.message ?? 'has a wrong format';
+    case 'pattern':
+      return String(schema['x-pattern-help'] ?? 'has a form that is not allowed here');
+    case 'minLength':
+      return schema['minLength'] === 1
+        ? 'must not be empty'
+        : `must have at least ${schema['minLength']} characters`;
+    case 'maxLength':
+      return `must have at most ${schema['maxLength']} characters`;
+    case 'minItems':
+      return schema['minItems'] === 1
+        ? 'must have at least one item'
+        : `must have at least ${schema['minItems']} items`;
+    case 'maxItems':
+      return `must have at most ${schema['maxItems']} items`;
+    case 'maxProperties':
+      return `must have at most ${schema['maxProperties']} names`;
+    case 'uniqueItems':
+      return 'must not name the same item twice';
+  }
+  if (types.includes('array')) return 'must be a list';
+  if (types.includes('object')) return 'must be an object';
+  return 'must be text';
+}
+
+function range(schema: JsonSchema, types: unknown[]): string {
+  const what = types.includes('integer') ? 'a whole number' : 'a number';
+  const { minimum, maximum } = schema as { minimum?: number; maximum?: number };
+  const bounded = maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER;
+  if (minimum !== undefined && bounded) return `${what} from ${minimum} to ${maximum}`;
+  if (minimum !== undefined) return `${what} of at least ${minimum}`;
+  return bounded ? `${what} of at most ${maximum}` : what;
+}
+
+/** Ajv's pointer as a path, with indexes of lists as numbers. */
+function pathOf(root: unknown, pointer: string): FieldPath {
+  let holder = root;
+  return parsePointer(pointer).map((step) => {
+    const isIndex = Array.isArray(holder);
+    holder = (holder as Record<string, unknown> | undefined)?.[step];
+    return isIndex ? Number(step) : shorten(step);
+  });
+}
+
+function nearest(name: string, known: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(name.length / 4)) + 1;
+  for (const candidate of known) {
+    if (Math.abs(candidate.length - name.length) >= bestDistance) continue;
+    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (distance < bestDistance && distance < candidate.length) [best, bestDistance] = [candidate, distance];
+  }
+  return best;
+}
+
+/** Optimal string alignment: insertions, deletions, substitutions, and swaps of neighbours count one each. */
+function editDistance(a: string, b: string): number {
+  let before: number[] = [];
+  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const cost = a[i - 1] === b[j - 1] ? 0 : 1;
+      let distance = Math.min(row[j - 1]! + 1, previous[j]! + 1, previous[j - 1]! + cost);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        distance = Math.min(distance, before[j - 2]! + 1);
+      row.push(distance);
+    }
+    [before, previous] = [previous, row];
+  }
+  return previous[b.length]!;
+}
+
+function inOrder(definition: ConnectionType, config: Record<string, unknown>): Record<string, unknown> {
+  const ordered: Record<string, unknown> = {};
+  for (const name of ['type', 'name', ...Object.keys(allFields(definition))])
+    if (config[name] !== undefined) ordered[name] = config[name];
+  return ordered;
+}
+
+function completeValue(schema: JsonSchema, value: unknown): unknown {
+  if (value === undefined || value === null) return structuredClone(schema.default ?? null);
+  if (Array.isArray(value))
+    return value.map((item) => (schema.items ? completeValue(schema.items, item) : item));
+  if (!isRecord(value) || !schema.properties) return value;
+  return Object.fromEntries(
+    Object.entries(schema.properties).map(([name, inner]) => [name, completeValue(inner, value[name])]),
+  );
+}
+
+function shorten(name: string): string {
+  return name.length > 100 ? `${name.slice(0, 100)}…` : name;
+}
+
+function isUnset(value: unknown): value is null | undefined {
+  return value === null || value === undefined;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -231,17 +231,22 @@ export function hasShortSecret(secrets: Iterable<string>): boolean {
  */
 export function createScrubber(secrets: Iterable<string>): (value: unknown) => unknown {
   const needles = new Set<string>();
+  const inBase64 = new Set<string>();
   for (const secret of secrets) {
     if (secret.length < 4 || isReference(secret)) continue;
     for (const form of encodings(secret)) needles.add(form);
+    for (const form of base64Forms(secret)) inBase64.add(form);
     // A driver may quote one line of a key.
     if (secret.includes('\n'))
       for (const line of secret.split(/\r?\n/))
         if (line.length >= 16 && !line.startsWith('-----')) needles.add(line);
   }
   if (needles.size === 0) return (value) => value;
-  const alternatives = [...needles].sort((a, b) => b.length - a.length).map(escapePattern);
-  const pattern = new RegExp(alternatives.join('|'), 'g');
+  const longestFirst = (forms: Set<string>) =>
+    [...forms].sort((a, b) => b.length - a.length).map(escapePattern);
+  // The characters at both ends of a base64 form also hold bits of what stands beside the secret.
+  const encoded = longestFirst(inBase64).map((form) => `[A-Za-z0-9+/_-]?${form}[A-Za-z0-9+/_-]?={0,2}`);
+  const pattern = new RegExp([...longestFirst(needles), ...encoded].join('|'), 'g');
   const scrub = (value: unknown): unknown => {
     if (typeof value === 'string') return value.replace(pattern, URL_MASK);
     if (Array.isArray(value)) return value.map(scrub);
@@ -260,7 +265,7 @@ function encodings(secret: string): Set<string> {
   const forms = new Set([
     secret,
     url,
-    url.replaceAll(/%[0-9A-F]{2}/g, (escape) => escape.toLowerCase()),
+    url.replaceAll(/%[0-9A-F]{2}/g, (code) => code.toLowerCase()),
     url.replaceAll('%20', '+'),
     encodeURI(secret.toWellFormed()),
     [...bytes].map((byte) => `%${byte.toString(16).padStart(2, '0').toUpperCase()}`).join(''),
@@ -269,19 +274,21 @@ function encodings(secret: string): Set<string> {
     hex,
     hex.toUpperCase(),
   ]);
-  const whole = encodeBase64(bytes);
-  forms.add(whole);
-  forms.add(toBase64Url(whole));
-  // Within a longer text (user:password) the secret starts at any of three offsets; the characters
-  // that also hold neighbouring bits are left out.
+  return forms;
+}
+
+/** What of a secret's base64 is the same whatever stands around it, at each of the three offsets. */
+function base64Forms(secret: string): Set<string> {
+  const bytes = new TextEncoder().encode(secret);
+  const forms = new Set<string>();
   for (const offset of [0, 1, 2]) {
     const padded = new Uint8Array(offset + bytes.length);
     padded.set(bytes, offset);
     const first = offset === 0 ? 0 : offset + 1;
     const inner = encodeBase64(padded).slice(first, Math.floor((padded.length * 8) / 6));
-    if (inner.length < 6) continue;
+    if (inner.length < 4) continue;
     forms.add(inner);
-    forms.add(toBase64Url(inner));
+    forms.add(inner.replaceAll('+', '-').replaceAll('/', '_'));
   }
   return forms;
 }
@@ -298,10 +305,6 @@ function decodeBase64(text: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-function toBase64Url(text: string): string {
-  return text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
 }
 
 function escapePattern(text: string): string {

@@ -62,7 +62,7 @@ export function resolveVariables(
   | { config: Record<string, unknown>; missing?: undefined }
   | { missing: { field: string; name: string }[]; config?: undefined } {
   const missing: { field: string; name: string }[] = [];
-  const valueOf = (name: string, path: FieldPath): string => {
+  const valueFor = (name: string, path: FieldPath): string => {
     const value = lookup(name);
     if (value !== undefined) return value;
     missing.push({ field: formatFieldPath(path), name });
@@ -71,14 +71,14 @@ export function resolveVariables(
   const resolved = eachString(definition, config, {
     plain(text, path, schema) {
       const name = variableOf(text);
-      if (name !== undefined && schema.type !== 'string') return typed(valueOf(name, path), schema);
+      if (name !== undefined && schema.type !== 'string') return typed(valueFor(name, path), schema);
       return text.replaceAll(variableTemplate, (match, name: string) =>
-        match.startsWith('$$') ? match.slice(1) : valueOf(name, path),
+        match.startsWith('$$') ? match.slice(1) : valueFor(name, path),
       );
     },
     secret(text, path) {
       const name = variableOf(text);
-      if (name !== undefined) return valueOf(name, path);
+      if (name !== undefined) return valueFor(name, path);
       return escapedVariable.test(text) ? text.slice(1) : text;
     },
   });

@@ -52,9 +52,11 @@ function collect(
   };
   switch (schema['x-secret'] as SecretKind | undefined) {
     case 'value':
-      return add(path, value);
+      add(path, value);
+      return;
     case 'url':
-      return add(path, value, 'url', isWholePathSecret(schema, config));
+      add(path, value, 'url', isWholePathSecret(schema, config));
+      return;
     case 'header-values':
       for (const [index, item] of records(value))
         if (isCredentialHeader(item['name'])) add([...path, index, 'value'], item['value']);

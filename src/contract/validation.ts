@@ -271,8 +271,8 @@ export const vocabulary = [
 ];
 
 function validatorOf(definition: ConnectionType, form: 'stored' | 'resolved'): ValidateFunction {
-  let forms = validators.get(definition);
-  if (!forms) validators.set(definition, (forms = {}));
+  const forms = validators.get(definition) ?? {};
+  validators.set(definition, forms);
   compiler ??= createCompiler();
   forms[form] ??= compiler.compile(configSchema(definition, form));
   return forms[form];
@@ -334,50 +334,37 @@ function addSchemaFault(
   const { params } = error;
   switch (error.keyword) {
     case 'required':
-      return faults.add(formatFieldPath([...path, params['missingProperty']]), 'is required');
+      faults.add(formatFieldPath([...path, params['missingProperty']]), 'is required');
+      break;
     case 'additionalProperties': {
       const name = String(params['additionalProperty']);
-      return faults.addUnknown(formatFieldPath([...path, shorten(name)]), () => {
+      faults.addUnknown(formatFieldPath([...path, shorten(name)]), () => {
         const known = Object.keys(schema.properties ?? {});
         const aliases = path.length === 0 ? Object.keys(definition.aliases ?? {}) : [];
         const near = faults.unknown < MAX_HINTS ? nearest(name, [...known, ...aliases]) : undefined;
         return `unknown field \`${shorten(name)}\`${near ? `; did you mean \`${near}\`?` : ''}`;
       });
+      break;
     }
     case 'propertyNames':
-      return faults.add(
+      faults.add(
         formatFieldPath([...path, shorten(String(params['propertyName']))]),
         'is not a name that is allowed here',
       );
-    case 'type':
-    case 'minimum':
-    case 'maximum':
-    case 'const':
-    case 'enum':
-      return faults.add(formatFieldPath(path), expectation(schema));
-    case 'pattern':
-    case 'format':
-    case 'minLength':
-    case 'maxLength':
-    case 'minItems':
-    case 'maxItems':
-    case 'maxProperties':
-    case 'uniqueItems':
-      // Errors of a map's name come with the name; `propertyNames` says it for all of them.
-      if (error.propertyName !== undefined) return;
-      return faults.add(formatFieldPath(path), expectation(schema, error));
+      break;
     default:
-      return faults.add(formatFieldPath(path), error.message ?? 'is not valid');
+      // Errors of a map's name come with the name; `propertyNames` says it for all of them.
+      if (error.propertyName === undefined) faults.add(formatFieldPath(path), expectation(schema, error));
   }
 }
 
-function expectation(schema: JsonSchema, error?: ErrorObject): string {
+function expectation(schema: JsonSchema, error: ErrorObject): string {
   const types = ([] as unknown[]).concat(schema.type ?? []);
   if (types.includes('integer') || types.includes('number')) return `must be ${range(schema, types)}`;
   if (types.includes('boolean')) return 'must be true or false';
   if (schema.enum) return `must be one of ${schema.enum.join(', ')}`;
   if ('const' in schema) return `must be ${String(schema['const'])}`;
-  switch (error?.keyword) {
+  switch (error.keyword) {
     case 'format':
       return formats[String(schema['format'])]?.message ?? 'has a wrong format';
     case 'pattern':

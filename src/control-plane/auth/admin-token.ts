@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import { recordAudit } from '../audit/audit.service.ts';
 import type { Database } from '../store/database.ts';
 import type { Access, TokenRow } from './access.ts';
+import { isAdministrator } from './administrators.ts';
 import type { Grant } from './permissions.ts';
 import { hashToken, makeToken } from './token-format.ts';
+import { insertToken } from './tokens.service.ts';
 
 const GIVEN_MIN_LENGTH = 20;
 const FILE_NAME = 'admin-token';
@@ -34,9 +36,7 @@ export async function bootstrapAdminToken(
     return { path: null };
   }
   for (const token of access.directory.tokens()) if (token.kind === 'admin') return { path: null };
-  for (const user of access.directory.users()) {
-    if (user.admin === 1 && user.disabled === 0) return { path: null };
-  }
+  for (const user of access.directory.users()) if (isAdministrator(user)) return { path: null };
   const token = makeToken('pbt');
   const path = await writeSecretFile(secretsDirectory, `${token}\n`);
   await store(db, access, adminRow(MADE_ID, token));
@@ -60,10 +60,7 @@ function adminRow(id: string, token: string): TokenRow {
 async function store(db: Database, access: Access, row: TokenRow): Promise<void> {
   await db.write(async (tx) => {
     await tx.run('delete from tokens where id = $1', [row.id]);
-    await tx.run(
-      'insert into tokens (id, name, user_id, hash, kind, grants, made_by, created_at, expires_at) values ($1, $2, null, $3, $4, $5, null, $6, null)',
-      [row.id, row.name, row.hash, row.kind, row.grants, row.created_at],
-    );
+    await insertToken(tx, row);
     await recordAudit(tx, { actor: 'system', project: null, action: 'token.create', target: row.id });
   });
   access.directory.putToken(row);

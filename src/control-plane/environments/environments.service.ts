@@ -28,6 +28,8 @@ export interface WorkerIdentity {
 
 export interface Environments {
   find(name: string): EnvironmentRow | undefined;
+  /** Throws not_found. */
+  get(name: string): EnvironmentRow;
   list(): readonly EnvironmentRow[];
   /** Makes the environment, of type PRODUCTION, when it is missing. */
   ensure(name: string): Promise<void>;
@@ -94,6 +96,7 @@ export async function createEnvironments(db: Database): Promise<Environments> {
 
   return {
     find: (name) => byName.get(name),
+    get: existing,
     list: () => [...byName.values()],
 
     async ensure(name) {
@@ -144,9 +147,8 @@ export async function createEnvironments(db: Database): Promise<Environments> {
         if (reasons.length > 0) {
           throw new AppError('conflict', `Environment '${name}' is used by ${reasons.join(', ')}`);
         }
-        for (const table of ['verdicts', 'deployments', 'health_minutes', 'workers', 'enrollment_tokens']) {
-          await tx.run(`delete from ${table} where environment_id = $1`, [id]);
-        }
+        // Figures have no reference that would take them along.
+        await tx.run('delete from health_minutes where environment_id = $1', [id]);
         await tx.run('delete from environments where id = $1', [id]);
         await audit(tx, caller, 'environment.delete', name);
       });

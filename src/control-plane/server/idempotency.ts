@@ -89,9 +89,7 @@ export function registerIdempotency(app: FastifyInstance, db: Database): void {
         return;
       }
       done();
-      if (row.body_hash !== bodyHash || row.method !== place.method || row.path !== place.path) {
-        throw new AppError('unprocessable');
-      }
+      if (row.body_hash !== bodyHash) throw new AppError('unprocessable');
       if (Number(row.status) === RUNNING) {
         throw new AppError(
           'conflict',
@@ -157,25 +155,24 @@ function release(tx: Run, { principal, key, method, path }: Place): Promise<numb
 
 function reserve(db: Database, place: Place, bodyHash: string): Promise<Row | 'reserved'> {
   const { principal, key, method, path } = place;
+  const own = [principal, key, method, path];
   return db.write(async (tx) => {
     const now = Date.now();
-    await tx.run('delete from idempotency where principal = $1 and key = $2 and created_at < $3', [
-      principal,
-      key,
-      now - KEPT_MS,
-    ]);
+    await tx.run(
+      'delete from idempotency where principal = $1 and key = $2 and method = $3 and path = $4 and created_at < $5',
+      [...own, now - KEPT_MS],
+    );
     const made = await tx.run(
       "insert into idempotency (principal, key, method, path, body_hash, status, body, created_at) values ($1, $2, $3, $4, $5, 0, '', $6) on conflict do nothing",
-      [principal, key, method, path, bodyHash, now],
+      [...own, bodyHash, now],
     );
     if (made > 0) return 'reserved';
-    const rows = await tx.all<Row>('select * from idempotency where principal = $1 and key = $2', [
-      principal,
-      key,
-    ]);
-    const same = rows.find((row) => row.method === method && row.path === path) ?? rows[0];
-    if (!same) throw new AppError('unavailable');
-    return same;
+    const row = await tx.get<Row>(
+      'select * from idempotency where principal = $1 and key = $2 and method = $3 and path = $4',
+      own,
+    );
+    if (!row) throw new AppError('unavailable');
+    return row;
   });
 }
 

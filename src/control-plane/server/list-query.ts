@@ -1,4 +1,4 @@
-import { type Static, Type } from 'typebox';
+import { type Static, type TSchema, Type } from 'typebox';
 import { AppError } from '../../errors.ts';
 
 const SIZE_MAX = 100_000;
@@ -76,7 +76,7 @@ function textOf(value: unknown): string {
 }
 
 /** The answer's schema of a list of such items. */
-export function listOf<T extends import('typebox').TSchema>(item: T) {
+export function listOf<T extends TSchema>(item: T) {
   return Type.Object({
     success: Type.Literal(true),
     resultList: Type.Array(item),
@@ -85,3 +85,12 @@ export function listOf<T extends import('typebox').TSchema>(item: T) {
 }
 
 export const successAnswer = Type.Object({ success: Type.Literal(true) });
+
+/** Throws bad_request when the body names another than the path. */
+export function requireSameName(field: string, inPath: string, inBody: string | undefined): void {
+  if (inBody === undefined || inBody === inPath) return;
+  const message = 'must be the name in the path; it cannot be changed';
+  throw new AppError('bad_request', `${field} ${message}`, {
+    details: { validationErrors: [{ field, message }] },
+  });
+}

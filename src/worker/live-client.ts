@@ -1,0 +1,312 @@
+import type { CallContext, ConnectorContext, Logger, Network, Trust } from '../connectors/connector.ts';
+import type { AnyConnector } from '../connectors/connectors.ts';
+import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
+import { secretValues } from '../contract/masking.ts';
+import { parseConnection } from '../contract/validation.ts';
+import { AppError } from '../errors.ts';
+import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts';
+import { settlesWithin, untilAborted } from './deadline.ts';
+import type { Revision } from './plan.ts';
+import { createScrubbing, type Scrubbing } from './scrubbing.ts';
+
+export type ConnectorLoader = () => Promise<AnyConnector>;
+
+export interface TypeRegistry {
+  definitions: Readonly<Record<string, ConnectionType>>;
+  /** null: stored by this version, but not live in it. */
+  connectors: Readonly<Record<string, ConnectorLoader | null>>;
+}
+
+export interface ConnectionIdentity {
+  project: string;
+  name: string;
+  type: string;
+}
+
+export interface ClientSurroundings extends TypeRegistry {
+  network: Network;
+  trust: Trust;
+  log: Logger;
+  environment: string;
+}
+
+/** What every use of a configuration needs first: its validated form and its connector. */
+export interface PreparedConnection {
+  definition: ConnectionType;
+  connector: AnyConnector;
+  config: Record<string, unknown>;
+  scrubbing: Scrubbing;
+  warnings: string[];
+}
+
+/** Why a configuration cannot be made live, fit for the client. */
+export class Refusal extends Error {
+  readonly reason: AppError;
+  readonly warnings: string[];
+
+  constructor(reason: AppError, warnings: string[] = []) {
+    super(reason.message);
+    this.reason = reason;
+    this.warnings = warnings;
+  }
+}
+
+/** Validates resolved values and imports the connector; throws `Refusal`. */
+export async function prepareConnection(
+  { definitions, connectors, log }: TypeRegistry & { log: Logger },
+  { name, type }: ConnectionIdentity,
+  values: Record<string, unknown>,
+): Promise<PreparedConnection> {
+  const definition = Object.hasOwn(definitions, type) ? definitions[type] : undefined;
+  if (!definition)
+    throw new Refusal(
+      new AppError('driver_missing', `This worker does not know connections of type '${type}'`),
+    );
+  const loader = Object.hasOwn(connectors, type) ? connectors[type] : null;
+  if (!loader)
+    throw new Refusal(
+      new AppError(
+        'driver_missing',
+        `This version stores connections of type '${type}' but does not make them live`,
+      ),
+    );
+  const scrubbing = createScrubbing(secretValues(definition, values));
+  const parsed = parseConnection(definition, { ...values, type, name }, { resolved: true });
+  if (!parsed.ok) {
+    const said = parsed.faults.map(({ field, message }) => `${field} ${message}`).join('; ');
+    const reason = new AppError('invalid_configuration', said, {
+      details: { validationErrors: parsed.faults },
+    });
+    throw new Refusal(scrubbing.error(reason));
+  }
+  const config = parsed.config as Record<string, unknown>;
+  let connector: AnyConnector;
+  try {
+    connector = await loader();
+  } catch (error) {
+    log.error({ type, err: error }, 'the connector could not be loaded');
+    throw new Refusal(new AppError('driver_missing'));
+  }
+  return {
+    definition,
+    connector,
+    config,
+    // Defaults and shorthands may have moved a secret to another place.
+    scrubbing: createScrubbing([
+      ...new Set([...secretValues(definition, values), ...secretValues(definition, config)]),
+    ]),
+    warnings: parsed.warnings.slice(0, maxWarnings),
+  };
+}
+
+export const maxWarnings = 50;
+
+/** Any error of a connector as one of ours, scrubbed. */
+export function toClientError(
+  error: unknown,
+  { connector, scrubbing }: { connector: AnyConnector; scrubbing: Scrubbing },
+  log: Logger,
+): AppError {
+  if (error instanceof Refusal) return error.reason;
+  if (error instanceof AppError) return scrubbing.error(error);
+  try {
+    const classified = connector.classify(error);
+    if (classified instanceof AppError) return scrubbing.error(classified);
+  } catch (classifying) {
+    scrubbing.log(log).error({ err: classifying }, 'a connector could not classify an error');
+  }
+  scrubbing.log(log).error({ err: error }, 'a connector failed in a way that it does not know');
+  return new AppError('internal_error');
+}
+
+/** One open client of one revision: it counts what runs on it, so that it can be drained and closed. */
+export class LiveClient {
+  readonly revision: Revision;
+  readonly prepared: PreparedConnection;
+  readonly warnings: string[];
+  readonly breaker: CircuitBreaker;
+  readonly #live: unknown;
+  readonly #life: AbortController;
+  readonly #log: Logger;
+  readonly #running = new Set<AbortController>();
+  #idle: (() => void) | undefined;
+  #hurry: ((graceMs: number) => void) | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(
+    revision: Revision,
+    prepared: PreparedConnection,
+    warnings: string[],
+    live: unknown,
+    life: AbortController,
+    log: Logger,
+  ) {
+    this.revision = revision;
+    this.prepared = prepared;
+    this.warnings = warnings;
+    this.breaker = new CircuitBreaker(prepared.config['circuitBreaker'] as CircuitBreakerConfig);
+    this.#live = live;
+    this.#life = life;
+    this.#log = log;
+  }
+
+  get isClosing(): boolean {
+    return this.#closed !== undefined;
+  }
+
+  /**
+   * Runs one call with a deadline. Work that ignores its signal is answered all the same, and counts
+   * as running until it ends; `ended` is called then.
+   */
+  async run<T>(
+    work: (live: unknown, context: CallContext) => Promise<T>,
+    options: { timeoutMs: number; signal?: AbortSignal | undefined; ended?: () => void },
+  ): Promise<T> {
+    const { timeoutMs, signal, ended } = options;
+    const controller = new AbortController();
+    const onAbort = () =>
+      controller.abort(signal!.reason instanceof AppError ? signal!.reason : new AppError('cancelled'));
+    if (signal?.aborted) {
+      ended?.();
+      onAbort();
+      throw controller.signal.reason;
+    }
+    signal?.addEventListener('abort', onAbort, { once: true });
+    const timer = setTimeout(
+      () =>
+        controller.abort(new AppError('target_timeout', `The target did not answer within ${timeoutMs} ms`)),
+      timeoutMs,
+    );
+    this.#running.add(controller);
+    const running = (async () => work(this.#live, { signal: controller.signal }))();
+    void settled(running).then(() => {
+      this.#running.delete(controller);
+      if (this.#running.size === 0) this.#idle?.();
+      ended?.();
+    });
+    try {
+      return await untilAborted(running, controller.signal);
+    } catch (error) {
+      // The deadline and the caller say more than the error that a driver makes of an abort.
+      if (controller.signal.aborted) throw controller.signal.reason;
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  figures(): Record<string, number> | undefined {
+    try {
+      return this.prepared.connector.figures?.(this.#live);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * Lets what runs go on for `graceMs`, aborts the rest with `reason`, and closes the client; resolves
+   * when it is closed or given up. A later call can only shorten the time.
+   */
+  shutDown(graceMs: number, reason: AppError): Promise<void> {
+    if (this.#closed) this.#hurry?.(graceMs);
+    else this.#closed = this.#shutDown(graceMs, reason);
+    return this.#closed;
+  }
+
+  async #shutDown(graceMs: number, reason: AppError): Promise<void> {
+    if (this.#running.size > 0) {
+      let endsAt = Number.POSITIVE_INFINITY;
+      let timer: NodeJS.Timeout | undefined;
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+        this.#hurry = (withinMs) => {
+          if (Date.now() + withinMs >= endsAt) return;
+          endsAt = Date.now() + withinMs;
+          clearTimeout(timer);
+          timer = setTimeout(resolve, withinMs);
+        };
+        this.#hurry(graceMs);
+      });
+      clearTimeout(timer);
+      this.#idle = undefined;
+      this.#hurry = undefined;
+    }
+    for (const controller of this.#running) controller.abort(reason);
+    const closing = (async () => this.prepared.connector.close(this.#live))();
+    closing.catch((error) =>
+      this.#log.warn(
+        { err: toClientError(error, this.prepared, this.#log) },
+        'a client did not close cleanly',
+      ),
+    );
+    const byItself = await settlesWithin(closing, forceCloseAfterMs);
+    this.#life.abort(reason);
+    if (!byItself && !(await settlesWithin(closing, giveUpCloseAfterMs)))
+      this.#log.error({}, 'a client did not close in time and was given up');
+  }
+}
+
+const forceCloseAfterMs = 200;
+const giveUpCloseAfterMs = 3_000;
+
+/**
+ * Builds a client; throws `Refusal`. When the signal aborts, the reason is the refusal, and a client
+ * that a slow connector still delivers later is closed.
+ */
+export async function openClient(
+  surroundings: ClientSurroundings,
+  identity: ConnectionIdentity,
+  revision: Revision,
+  signal: AbortSignal,
+): Promise<LiveClient> {
+  const life = new AbortController();
+  const onAbort = () => life.abort(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  let prepared: PreparedConnection | undefined;
+  const warnings: string[] = [];
+  try {
+    prepared = await untilAborted(prepareConnection(surroundings, identity, revision.config), signal);
+    const { connector, config, scrubbing } = prepared;
+    warnings.push(...prepared.warnings);
+    const log = scrubbing.log(surroundings.log);
+    const context: ConnectorContext = {
+      signal: life.signal,
+      project: identity.project,
+      name: identity.name,
+      environment: surroundings.environment,
+      log,
+      network: surroundings.network,
+      trust: surroundings.trust,
+      warn(text) {
+        if (warnings.length < maxWarnings) warnings.push(scrubbing.text(text));
+      },
+    };
+    const opening = (async (): Promise<unknown> =>
+      connector.open(config as ConfigOf<ConnectionType>, context))();
+    const live = await untilAborted(opening, signal).catch((error: unknown) => {
+      if (signal.aborted)
+        opening.then(
+          (late) => settled((async () => connector.close(late))()),
+          () => {},
+        );
+      throw error;
+    });
+    return new LiveClient(revision, prepared, warnings, live, life, surroundings.log);
+  } catch (error) {
+    life.abort(error);
+    if (error instanceof Refusal) throw error;
+    if (signal.aborted && signal.reason instanceof AppError) throw new Refusal(signal.reason, warnings);
+    if (!prepared) throw new Refusal(new AppError('internal_error'), warnings);
+    throw new Refusal(toClientError(error, prepared, surroundings.log), warnings);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function settled(work: Promise<unknown>): Promise<void> {
+  return work.then(
+    () => {},
+    () => {},
+  );
+}

@@ -1,0 +1,638 @@
+import type { Logger, Network, Trust } from '../connectors/connector.ts';
+import { foldName } from '../contract/validation.ts';
+import type { DesiredConnection, HealthReport, Verdict } from '../contract/worker-protocol.ts';
+import { AppError } from '../errors.ts';
+import { untilAborted } from './deadline.ts';
+import { HealthRecord } from './health-record.ts';
+import { Limiter } from './limiter.ts';
+import { type LiveClient, openClient, Refusal, type TypeRegistry, toClientError } from './live-client.ts';
+import { checkInput } from './operation-input.ts';
+import { type LiveState, type Operation, planOne, type Revision } from './plan.ts';
+import { Proof, type ProofOutcome } from './proof.ts';
+
+export interface LiveConnectionsOptions extends TypeRegistry {
+  network: Network;
+  trust: Trust;
+  log: Logger;
+  /** Name of the worker's environment, as far as it is known. */
+  environment: () => string;
+  /** Whether a control plane decides when connections are proved; without one the worker does. */
+  hasControlPlane: () => boolean;
+  onVerdict: (verdict: Verdict) => void;
+  limits?: Partial<Limits>;
+}
+
+export interface Limits {
+  /** Longest that building a client may take, ms. Default 8000: less than a deployment waits. */
+  openTimeoutMs: number;
+  /** Longest round trip of a proof, ms. Default 10,000. */
+  proveTimeoutMs: number;
+  /** How long operations of a replaced client may go on, ms. Default 30,000. */
+  drainMs: number;
+  /** How long operations of a disabled connection may go on, ms. Default 700, so that it is closed within a second. */
+  abortAfterMs: number;
+  /** How long a revision may go on opening when a newer one waits, ms. Default 1000. */
+  supersedeAfterMs: number;
+  /** Operations in flight on one connection. Default 256. */
+  concurrency: number;
+  /** Clients of one connection that may drain at a time. Default 4. */
+  draining: number;
+  /** Proofs at a time that nobody asked for. Default 32. */
+  periodicProofs: number;
+  /** Proofs at a time that the control plane asked for. Default 256. */
+  requestedProofs: number;
+  /** First and longest wait before a refusal that may pass is tried again, ms. Default 5000 and 60,000. */
+  retryOpenMs: [first: number, longest: number];
+}
+
+const defaultLimits: Limits = {
+  openTimeoutMs: 8_000,
+  proveTimeoutMs: 10_000,
+  drainMs: 30_000,
+  abortAfterMs: 700,
+  supersedeAfterMs: 1_000,
+  concurrency: 256,
+  draining: 4,
+  periodicProofs: 32,
+  requestedProofs: 256,
+  retryOpenMs: [5_000, 60_000],
+};
+
+interface Serving {
+  client: LiveClient;
+  proof: Proof;
+}
+
+/** Everything about one connection; nothing in it is shared with another. */
+interface Slot {
+  readonly connection: string;
+  desired: DesiredConnection | undefined;
+  /** The desired state changed since it was last planned. */
+  isDirty: boolean;
+  working: Promise<void> | undefined;
+  serving: Serving | undefined;
+  refused: { revision: Revision; reason: AppError; warnings: string[] } | undefined;
+  draining: LiveClient[];
+  opening: { revision: number; controller: AbortController } | undefined;
+  inFlight: number;
+  /** What came for a revision that is not open yet. */
+  early: { revision: number; prove: boolean; holdUntil: number } | undefined;
+  retry: { timer: NodeJS.Timeout; delayMs: number } | undefined;
+  health: HealthRecord;
+}
+
+export interface OperateOptions {
+  timeoutMs: number;
+  signal?: AbortSignal;
+}
+
+/**
+ * The clients of a worker. Each connection is worked on by itself and in order, so that a hung target
+ * holds up nothing but itself.
+ */
+export class LiveConnections {
+  readonly #options: LiveConnectionsOptions;
+  readonly #limits: Limits;
+  readonly #slots = new Map<string, Slot>();
+  readonly #byName = new Map<string, Slot>();
+  readonly #periodic: Limiter;
+  readonly #requested: Limiter;
+  #stopping = false;
+
+  constructor(options: LiveConnectionsOptions) {
+    this.#options = options;
+    this.#limits = { ...defaultLimits, ...options.limits };
+    this.#periodic = new Limiter(this.#limits.periodicProofs);
+    this.#requested = new Limiter(this.#limits.requestedProofs);
+  }
+
+  /** Makes `items` the whole desired state; what is not in it is closed. */
+  replaceAll(items: readonly DesiredConnection[]): void {
+    const wanted = new Set(items.map(({ connection }) => connection));
+    this.remove([...this.#slots.keys()].filter((connection) => !wanted.has(connection)));
+    this.put(items);
+  }
+
+  put(items: readonly DesiredConnection[]): void {
+    if (this.#stopping) return;
+    for (const item of items) {
+      const slot = this.#slots.get(item.connection) ?? this.#addSlot(item.connection);
+      this.#supersede(slot, item.revision);
+      this.#unname(slot);
+      clearTimeout(slot.retry?.timer);
+      slot.retry = undefined;
+      slot.desired = item;
+      this.#byName.set(nameKey(item.project, item.name), slot);
+      this.#work(slot);
+    }
+  }
+
+  /** Closes connections; one that is not held is reported as closed too. */
+  remove(connections: readonly string[]): void {
+    for (const connection of connections) {
+      const slot = this.#slots.get(connection);
+      if (!slot) {
+        this.#options.onVerdict({ connection, revision: 0, step: 'closed' });
+        continue;
+      }
+      this.#unname(slot);
+      slot.desired = undefined;
+      slot.opening?.controller.abort(new AppError('cancelled', 'The connection was undeployed'));
+      this.#work(slot);
+    }
+  }
+
+  /** Id of a connection by its project (exact) and name (case-insensitive); undefined when it is not held. */
+  find(project: string, name: string): string | undefined {
+    return this.#byName.get(nameKey(project, name))?.connection;
+  }
+
+  /** Whether any connection of the project is held. */
+  hasProject(project: string): boolean {
+    for (const { desired } of this.#slots.values()) if (desired?.project === project) return true;
+    return false;
+  }
+
+  /**
+   * Runs an operation on what serves. Fails with `not_active`, `not_found`, `bad_request`,
+   * `circuit_open`, `target_busy`, `target_timeout`, `cancelled`, or what the connector makes of the
+   * target's error; no text of it holds a secret of the connection.
+   */
+  async operate(
+    connection: string,
+    operation: string,
+    input: unknown,
+    { timeoutMs, signal }: OperateOptions,
+  ): Promise<unknown> {
+    const startedAt = Date.now();
+    const slot = this.#slots.get(connection);
+    const { client, proof } = await this.#servingOf(slot, timeoutMs, signal);
+    const held = slot!;
+    const { definition, connector, scrubbing } = client.prepared;
+    const schema = Object.hasOwn(definition.operations, operation)
+      ? definition.operations[operation]
+      : undefined;
+    const run = Object.hasOwn(connector.operations, operation) ? connector.operations[operation] : undefined;
+    if (!schema || !run)
+      throw new AppError(
+        'not_found',
+        `Operation '${operation}' was not found; ${definition.type} has ${Object.keys(definition.operations).join(', ') || 'none'}`,
+      );
+    checkInput(schema, input);
+    const leave = client.breaker.enter();
+    const began = performance.now();
+    let failure: AppError | undefined;
+    try {
+      if (held.inFlight >= this.#limits.concurrency)
+        throw new AppError(
+          'target_busy',
+          `${held.inFlight} operations of this connection are running already`,
+        );
+      held.inFlight += 1;
+      const result = await client.run((live, context) => run(live, input, context), {
+        timeoutMs: Math.max(1, timeoutMs - (Date.now() - startedAt)),
+        signal,
+        ended: () => {
+          held.inFlight -= 1;
+        },
+      });
+      return this.#scrubResult(scrubbing, result);
+    } catch (error) {
+      failure = toClientError(error, client.prepared, this.#options.log);
+      throw failure;
+    } finally {
+      leave(failure);
+      held.health.noteOperation(!failure, performance.now() - began);
+      if (failure) held.health.noteError(failure, Date.now());
+      if (!client.isClosing) proof.noteOperation(failure);
+    }
+  }
+
+  #scrubResult(scrubbing: LiveClient['prepared']['scrubbing'], result: unknown): unknown {
+    try {
+      return scrubbing.result(result);
+    } catch (error) {
+      throw new AppError('internal_error', 'The result of the operation is no JSON', { cause: error });
+    }
+  }
+
+  /** Proves connections now; verdicts follow. Of a revision that is still opening, as soon as it is open. */
+  prove(items: readonly { connection: string; revision: number }[]): void {
+    for (const { connection, revision } of items) {
+      const slot = this.#slots.get(connection);
+      if (!slot) continue;
+      if (slot.serving?.client.revision.revision === revision) slot.serving.proof.request();
+      else slot.early = { holdUntil: 0, ...ofRevision(slot.early, revision), revision, prove: true };
+    }
+  }
+
+  /** Leaves the account of a revision alone for a while. */
+  hold(connection: string, revision: number, forMs: number): void {
+    const slot = this.#slots.get(connection);
+    if (!slot) return;
+    if (slot.serving?.client.revision.revision === revision) slot.serving.proof.hold(forMs);
+    else
+      slot.early = {
+        prove: false,
+        ...ofRevision(slot.early, revision),
+        revision,
+        holdUntil: Date.now() + forMs,
+      };
+  }
+
+  /** Proves everything that has not been proved yet, spread over `withinMs`. */
+  proveUnproved(withinMs: number): void {
+    for (const { serving } of this.#slots.values())
+      if (serving && !serving.proof.outcome) serving.proof.proveSoon(withinMs);
+  }
+
+  /** How things stand now, for a control plane that may have missed verdicts. */
+  verdicts(): Verdict[] {
+    return [...this.#slots.values()].flatMap((slot) => (slot.working ? [] : this.#verdictsOf(slot)));
+  }
+
+  /** Health of what changed, and of every connection once its minute is over. */
+  health(now: number): HealthReport[] {
+    const reports: HealthReport[] = [];
+    for (const slot of this.#slots.values()) {
+      const { serving, refused } = slot;
+      const revision = serving?.client.revision.revision ?? refused?.revision.revision;
+      if (revision === undefined) continue;
+      const report = slot.health.collect(slot.connection, revision, () => serving?.client.figures(), now);
+      if (report) reports.push(report);
+    }
+    return reports;
+  }
+
+  /** Removes the secrets of every connection that is held from a text. */
+  scrub(text: string): string {
+    let clean = text;
+    for (const { serving, draining } of this.#slots.values()) {
+      if (serving) clean = serving.client.prepared.scrubbing.text(clean);
+      for (const client of draining) clean = client.prepared.scrubbing.text(clean);
+    }
+    return clean;
+  }
+
+  /** Closes everything; what runs may go on for `graceMs`. No operation is taken any more. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    const reason = new AppError('cancelled', 'The worker is stopping');
+    await Promise.all(
+      [...this.#slots.values()].map(async (slot) => {
+        slot.opening?.controller.abort(reason);
+        clearTimeout(slot.retry?.timer);
+        const serving = this.#retire(slot);
+        await Promise.all(
+          [...slot.draining, ...(serving ? [serving.client] : [])].map((client) =>
+            client.shutDown(graceMs, reason),
+          ),
+        );
+        await slot.working;
+      }),
+    );
+    this.#slots.clear();
+    this.#byName.clear();
+  }
+
+  async #servingOf(slot: Slot | undefined, timeoutMs: number, signal?: AbortSignal): Promise<Serving> {
+    if (this.#stopping) throw new AppError('unavailable', 'The worker is stopping');
+    if (slot && !slot.serving && slot.desired && slot.working) {
+      const deadline = AbortSignal.timeout(timeoutMs);
+      const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
+      try {
+        await untilAborted(slot.working, either);
+      } catch {
+        if (signal?.aborted)
+          throw signal.reason instanceof AppError ? signal.reason : new AppError('cancelled');
+        throw new AppError('target_timeout', `The client was not open within ${timeoutMs} ms`);
+      }
+    }
+    if (slot?.serving && slot.desired && !isOff(slot.desired)) return slot.serving;
+    if (slot?.desired && slot.refused) {
+      const { revision, reason } = slot.refused;
+      throw new AppError(
+        'not_active',
+        `The connection is not active: this worker refused revision ${revision.revision} (${reason.message})`,
+      );
+    }
+    throw new AppError('not_active');
+  }
+
+  #addSlot(connection: string): Slot {
+    const slot: Slot = {
+      connection,
+      desired: undefined,
+      isDirty: false,
+      working: undefined,
+      serving: undefined,
+      refused: undefined,
+      draining: [],
+      opening: undefined,
+      inFlight: 0,
+      early: undefined,
+      retry: undefined,
+      health: new HealthRecord(Date.now()),
+    };
+    this.#slots.set(connection, slot);
+    return slot;
+  }
+
+  #unname(slot: Slot): void {
+    if (!slot.desired) return;
+    const key = nameKey(slot.desired.project, slot.desired.name);
+    if (this.#byName.get(key) === slot) this.#byName.delete(key);
+  }
+
+  /** A newer revision waits: one that has not begun is skipped, one that is opening gets a little more time. */
+  #supersede(slot: Slot, revision: number): void {
+    const superseded = new AppError('cancelled', `Superseded by revision ${revision}`);
+    const { desired, opening } = slot;
+    if (slot.isDirty && desired && desired.revision < revision && opening?.revision !== desired.revision)
+      this.#refuse(slot, desired.revision, superseded, []);
+    if (opening && opening.revision < revision)
+      setTimeout(() => opening.controller.abort(superseded), this.#limits.supersedeAfterMs).unref();
+  }
+
+  #work(slot: Slot): void {
+    slot.isDirty = true;
+    clearTimeout(slot.retry?.timer);
+    slot.working ??= (async () => {
+      try {
+        // Leaves the caller's turn, so that many connections are taken in before the first is opened.
+        await Promise.resolve();
+        while (slot.isDirty && !this.#stopping) {
+          slot.isDirty = false;
+          const operation = planOne(slot.connection, slot.desired, stateOf(slot));
+          await this.#execute(slot, operation);
+        }
+      } catch (error) {
+        this.#options.log.error(
+          { err: error, connection: slot.connection },
+          'a connection could not be worked on',
+        );
+      } finally {
+        slot.working = undefined;
+        if (!slot.desired && this.#slots.get(slot.connection) === slot) this.#slots.delete(slot.connection);
+      }
+    })();
+  }
+
+  async #execute(slot: Slot, operation: Operation | undefined): Promise<void> {
+    switch (operation?.op) {
+      case undefined:
+        this.#options.onVerdict({
+          connection: slot.connection,
+          revision: slot.desired?.revision ?? 0,
+          step: 'closed',
+        });
+        return;
+      case 'keep':
+        slot.refused = undefined;
+        for (const verdict of this.#verdictsOf(slot)) this.#options.onVerdict(verdict);
+        return;
+      case 'close':
+        await this.#close(slot, operation.revision);
+        return;
+      case 'replace':
+        await this.#open(slot, slot.desired!, operation.target, undefined);
+        return;
+      case 'open':
+        await this.#open(slot, slot.desired!, operation.target, operation.fallback);
+        return;
+    }
+  }
+
+  async #open(
+    slot: Slot,
+    item: DesiredConnection,
+    target: Revision,
+    fallback: Revision | undefined,
+  ): Promise<void> {
+    const opened = await this.#build(slot, item, target);
+    if (slot.desired === undefined) {
+      // Undeployed meanwhile: the close that follows reports.
+      if (opened instanceof Refusal) slot.refused = refusalOf(target, opened);
+      else this.#discard(slot, opened);
+      return;
+    }
+    if (!(opened instanceof Refusal)) {
+      slot.refused = undefined;
+      slot.retry = undefined;
+      this.#serve(slot, opened);
+      this.#options.onVerdict(validVerdict(slot.connection, opened));
+      this.#afterValid(slot);
+      return;
+    }
+    if (!slot.serving && fallback && !slot.isDirty) {
+      const lastGood = await this.#build(slot, item, fallback);
+      if (!(lastGood instanceof Refusal)) {
+        if (slot.desired === undefined) this.#discard(slot, lastGood);
+        else {
+          this.#serve(slot, lastGood);
+          slot.serving!.proof.proveSoon(selfProofSpreadMs);
+        }
+      }
+    }
+    slot.refused = refusalOf(target, opened);
+    if (!slot.serving) slot.health.setState('refused', Date.now());
+    slot.health.noteError(opened.reason, Date.now());
+    this.#refuse(slot, target.revision, opened.reason, opened.warnings);
+    // Superseded: whatever waits is worked on next anyway.
+    if (opened.reason.retryable && !slot.isDirty) this.#retryLater(slot);
+  }
+
+  /** A client, or why there is none. */
+  async #build(slot: Slot, item: DesiredConnection, revision: Revision): Promise<LiveClient | Refusal> {
+    const { openTimeoutMs } = this.#limits;
+    const controller = new AbortController();
+    slot.opening = { revision: revision.revision, controller };
+    const timer = setTimeout(
+      () =>
+        controller.abort(
+          new AppError('target_timeout', `The client could not be built within ${openTimeoutMs} ms`),
+        ),
+      openTimeoutMs,
+    );
+    try {
+      const { project, name, type } = item;
+      return await openClient(
+        { ...this.#options, environment: this.#options.environment() },
+        { project, name, type },
+        revision,
+        controller.signal,
+      );
+    } catch (error) {
+      if (error instanceof Refusal) return error;
+      this.#options.log.error(
+        { err: error, connection: slot.connection },
+        'opening failed in an unknown way',
+      );
+      return new Refusal(new AppError('internal_error'));
+    } finally {
+      clearTimeout(timer);
+      slot.opening = undefined;
+    }
+  }
+
+  /** From here on new operations go to the new client; the old one finishes what it has. */
+  #serve(slot: Slot, client: LiveClient): void {
+    const old = this.#retire(slot);
+    const proof: Proof = new Proof({
+      roundTrip: () => this.#roundTrip(client),
+      report: (outcome) => this.#proved(slot, client, outcome),
+      periodic: this.#periodic,
+      requested: this.#requested,
+    });
+    slot.serving = { client, proof };
+    slot.health.setState('unknown', Date.now());
+    if (old) this.#drain(slot, old.client);
+  }
+
+  #retire(slot: Slot): Serving | undefined {
+    const { serving } = slot;
+    serving?.proof.stop();
+    slot.serving = undefined;
+    return serving;
+  }
+
+  #drain(slot: Slot, client: LiveClient): void {
+    const reason = new AppError('cancelled', 'The connection was replaced and the operation took too long');
+    slot.draining.push(client);
+    void client.shutDown(this.#limits.drainMs, reason).then(() => {
+      slot.draining = slot.draining.filter((other) => other !== client);
+    });
+    // Clients pile up when revisions come faster than operations end.
+    while (slot.draining.length > this.#limits.draining) {
+      const oldest = slot.draining.shift()!;
+      void oldest.shutDown(this.#limits.abortAfterMs, reason);
+    }
+  }
+
+  #discard(slot: Slot, client: LiveClient): void {
+    slot.draining.push(client);
+    void client.shutDown(0, new AppError('not_active'));
+  }
+
+  #afterValid(slot: Slot): void {
+    const { client, proof } = slot.serving!;
+    const early = ofRevision(slot.early, client.revision.revision);
+    slot.early = undefined;
+    const holdMs = (early?.holdUntil ?? 0) - Date.now();
+    if (holdMs > 0) proof.hold(holdMs);
+    if (early?.prove) proof.request();
+    else if (!this.#options.hasControlPlane()) proof.proveSoon(selfProofSpreadMs);
+  }
+
+  async #roundTrip(client: LiveClient): Promise<void> {
+    const { connector } = client.prepared;
+    try {
+      await client.run((live, context) => connector.prove(live, context), {
+        timeoutMs: this.#limits.proveTimeoutMs,
+      });
+    } catch (error) {
+      throw toClientError(error, client.prepared, this.#options.log);
+    }
+  }
+
+  #proved(slot: Slot, client: LiveClient, outcome: ProofOutcome): void {
+    const now = Date.now();
+    slot.health.setState(outcome.ok ? 'connected' : 'unreachable', now);
+    if (!outcome.ok) slot.health.noteError(outcome.error, now);
+    this.#options.onVerdict(proofVerdict(slot.connection, client.revision.revision, outcome));
+  }
+
+  async #close(slot: Slot, revision: number): Promise<void> {
+    const reason = new AppError('not_active');
+    const serving = this.#retire(slot);
+    const clients = [...slot.draining, ...(serving ? [serving.client] : [])];
+    await Promise.all(clients.map((client) => client.shutDown(this.#limits.abortAfterMs, reason)));
+    slot.draining = [];
+    slot.refused = undefined;
+    slot.early = undefined;
+    slot.health.setState('unknown', Date.now());
+    this.#options.onVerdict({ connection: slot.connection, revision, step: 'closed' });
+  }
+
+  #refuse(slot: Slot, revision: number, reason: AppError, warnings: string[]): void {
+    this.#options.onVerdict(refusedVerdict(slot, revision, reason, warnings));
+  }
+
+  #retryLater(slot: Slot): void {
+    const [first, longest] = this.#limits.retryOpenMs;
+    const delayMs = Math.min(slot.retry ? slot.retry.delayMs * 2 : first, longest);
+    const timer = setTimeout(() => this.#work(slot), delayMs);
+    timer.unref();
+    slot.retry = { timer, delayMs };
+  }
+
+  #verdictsOf(slot: Slot): Verdict[] {
+    const { serving, refused, connection } = slot;
+    const verdicts: Verdict[] = [];
+    if (refused)
+      verdicts.push(refusedVerdict(slot, refused.revision.revision, refused.reason, refused.warnings));
+    else if (serving) {
+      verdicts.push(validVerdict(connection, serving.client));
+      const { outcome } = serving.proof;
+      if (outcome) verdicts.push(proofVerdict(connection, serving.client.revision.revision, outcome));
+    }
+    return verdicts;
+  }
+}
+
+/** Over how long a worker without a control plane spreads its first proofs, ms. */
+const selfProofSpreadMs = 2_000;
+
+function nameKey(project: string, name: string): string {
+  return `${project}\0${foldName(name)}`;
+}
+
+function isOff({ config }: DesiredConnection): boolean {
+  return config['enabled'] === false || config['deployToWorker'] === false;
+}
+
+function ofRevision<T extends { revision: number }>(early: T | undefined, revision: number): T | undefined {
+  return early?.revision === revision ? early : undefined;
+}
+
+function stateOf({ serving, refused }: Slot): LiveState {
+  if (refused)
+    return {
+      state: 'refused',
+      refused: refused.revision,
+      ...(serving ? { serving: serving.client.revision } : {}),
+    };
+  return serving ? { state: 'live', serving: serving.client.revision } : { state: 'none' };
+}
+
+function refusalOf(revision: Revision, { reason, warnings }: Refusal): NonNullable<Slot['refused']> {
+  return { revision, reason, warnings };
+}
+
+function validVerdict(connection: string, { revision, warnings }: LiveClient): Verdict {
+  return {
+    connection,
+    revision: revision.revision,
+    step: 'valid',
+    ...(warnings.length > 0 ? { warnings: [...warnings] } : {}),
+  };
+}
+
+function refusedVerdict(slot: Slot, revision: number, reason: AppError, warnings: string[]): Verdict {
+  return {
+    connection: slot.connection,
+    revision,
+    step: 'refused',
+    message: reason.message,
+    code: reason.code,
+    retryable: reason.retryable,
+    ...(warnings.length > 0 ? { warnings: [...warnings] } : {}),
+    ...(slot.serving ? { serving: slot.serving.client.revision.revision } : {}),
+  };
+}
+
+function proofVerdict(connection: string, revision: number, outcome: ProofOutcome): Verdict {
+  if (outcome.ok) return { connection, revision, step: 'connected' };
+  const { code, message, retryable } = outcome.error;
+  return { connection, revision, step: 'unreachable', code, message, retryable };
+}

@@ -1,0 +1,77 @@
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+import type { OperationSchema } from '../contract/connection-type.ts';
+import { formatFieldPath } from '../contract/field-path.ts';
+import { formats } from '../contract/formats.ts';
+import { AppError, type FieldFault } from '../errors.ts';
+
+const maxFaults = 100;
+const defaultMaxInputBytes = 64 * 1024 * 1024;
+
+let ajv: Ajv2020 | undefined;
+const validators = new WeakMap<OperationSchema, ValidateFunction>();
+
+/**
+ * Checks the input of an operation against its schema and fills defaults in; throws `bad_request`
+ * with every fault, or `payload_too_large`.
+ */
+export function checkInput(operation: OperationSchema, input: unknown): void {
+  const maxBytes = operation.maxInputBytes ?? defaultMaxInputBytes;
+  if (operation.maxInputBytes !== undefined && Buffer.byteLength(JSON.stringify(input ?? null)) > maxBytes)
+    throw new AppError('payload_too_large', `The input is larger than ${maxBytes} bytes`);
+  let validate = validators.get(operation);
+  if (!validate) {
+    ajv ??= createAjv();
+    validate = ajv.compile(operation.input);
+    validators.set(operation, validate);
+  }
+  if (validate(input)) return;
+  const validationErrors = faultsOf(validate.errors ?? [], input);
+  throw new AppError('bad_request', 'The input of the operation is not valid', {
+    details: { validationErrors },
+  });
+}
+
+function createAjv(): Ajv2020 {
+  return new Ajv2020({
+    allErrors: true,
+    coerceTypes: false,
+    removeAdditional: false,
+    useDefaults: true,
+    strict: false,
+    formats: Object.fromEntries(Object.entries(formats).map(([name, { validate }]) => [name, validate])),
+  });
+}
+
+function faultsOf(errors: readonly ErrorObject[], input: unknown): FieldFault[] {
+  const faults = new Map<string, FieldFault>();
+  for (const error of errors) {
+    if (error.keyword === 'if') continue;
+    const fault = faultOf(error, input);
+    faults.set(`${fault.field} ${fault.message}`, fault);
+    if (faults.size === maxFaults) break;
+  }
+  return [...faults.values()];
+}
+
+function faultOf(error: ErrorObject, input: unknown): FieldFault {
+  const { keyword, params, instancePath } = error;
+  const steps: (string | number)[] = [];
+  let holder = input;
+  for (const step of instancePath.split('/').slice(1)) {
+    const name = step.replaceAll('~1', '/').replaceAll('~0', '~');
+    steps.push(Array.isArray(holder) ? Number(name) : name);
+    holder = (holder as Record<string, unknown> | null | undefined)?.[name];
+  }
+  if (keyword === 'required') steps.push(params['missingProperty']);
+  if (keyword === 'additionalProperties') steps.push(params['additionalProperty']);
+  const field = formatFieldPath(steps) || 'input';
+  if (keyword === 'required') return { field, message: 'is required' };
+  if (keyword === 'additionalProperties') return { field, message: 'unknown field' };
+  if (keyword === 'format') {
+    const format = formats[params['format']];
+    if (format) return { field, message: format.message };
+  }
+  if (keyword === 'enum')
+    return { field, message: `must be one of ${(params['allowedValues'] as unknown[]).join(', ')}` };
+  return { field, message: error.message ?? 'is not valid' };
+}

@@ -1,0 +1,180 @@
+import type { AppError, ErrorCode } from '../errors.ts';
+import type { Limiter } from './limiter.ts';
+
+export type ProofOutcome = { ok: true } | { ok: false; error: AppError };
+
+interface ProofOptions {
+  /** One harmless round trip; rejects with an error that is fit for the client. */
+  roundTrip: () => Promise<void>;
+  /** Called on every change of the outcome, and for every request. */
+  report: (outcome: ProofOutcome) => void;
+  /** Bounds the round trips that nobody asked for. */
+  periodic: Limiter;
+  /** Bounds those that were asked for. */
+  requested: Limiter;
+  now?: () => number;
+  random?: () => number;
+  intervalMs?: number;
+}
+
+export const proofIntervalMs = 60_000;
+const firstRetryMs = 5_000;
+const longestRetryMs = 60_000;
+const firstLogInRetryMs = 30_000;
+const longestLogInRetryMs = 15 * 60_000;
+
+/** Failures after which the target counts as unreachable; others are answers of a target that is there. */
+const unreachable: ReadonlySet<ErrorCode> = new Set([
+  'name_not_resolved',
+  'connection_refused',
+  'host_unreachable',
+  'connection_lost',
+  'connect_timeout',
+  'tls_not_offered',
+  'tls_failed',
+  'certificate_untrusted',
+  'certificate_expired',
+  'certificate_wrong_host',
+  'host_key_mismatch',
+  'authentication_failed',
+  'egress_denied',
+]);
+
+/** Decides when one client is proved against its target, and knows how the last time went. */
+export class Proof {
+  readonly #options: Required<ProofOptions>;
+  #outcome: ProofOutcome | undefined;
+  #failures = 0;
+  #notBefore = 0;
+  #lastSuccessAt = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #running = false;
+  #asked = false;
+  #stopped = false;
+
+  constructor(options: ProofOptions) {
+    this.#options = { now: Date.now, random: Math.random, intervalMs: proofIntervalMs, ...options };
+    this.#schedule(this.#options.intervalMs);
+  }
+
+  get outcome(): ProofOutcome | undefined {
+    return this.#outcome;
+  }
+
+  /** Proves now and reports; within a hold or the back-off of a refused log-in nothing is dialled. */
+  request(): void {
+    this.#asked = true;
+    void this.#prove(true);
+  }
+
+  /** Proves soon, without being asked: there is no control plane that would say who goes first. */
+  proveSoon(withinMs: number): void {
+    this.#schedule(withinMs * this.#options.random(), 0);
+  }
+
+  /** Another worker's log-in was refused: stay away from the account for a while. */
+  hold(forMs: number): void {
+    this.#notBefore = Math.max(this.#notBefore, this.#options.now() + forMs);
+    this.#schedule(this.#options.intervalMs);
+  }
+
+  /** An operation is a round trip too. */
+  noteOperation(error?: AppError): void {
+    if (this.#stopped) return;
+    if (!error) this.#settle({ ok: true });
+    else if (unreachable.has(error.code)) {
+      if (this.#outcome?.ok !== false || this.#outcome.error.code !== error.code)
+        this.#settle({ ok: false, error });
+    }
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#clearTimer();
+  }
+
+  async #prove(requested: boolean): Promise<void> {
+    const { now, intervalMs, roundTrip, report } = this.#options;
+    if (this.#running || this.#stopped) return;
+    const waitMs = this.#notBefore - now();
+    if (waitMs > 0) {
+      if (this.#asked && this.#outcome) report(this.#outcome);
+      this.#asked = false;
+      this.#schedule(waitMs);
+      return;
+    }
+    const quietMs = now() - this.#lastSuccessAt;
+    if (!requested && quietMs < intervalMs) {
+      this.#schedule(intervalMs - quietMs);
+      return;
+    }
+    this.#clearTimer();
+    const limiter = requested ? this.#options.requested : this.#options.periodic;
+    await limiter.run(async () => {
+      // While this one waited for its turn, one that was asked for may have overtaken it.
+      if (this.#running || this.#stopped) return;
+      this.#running = true;
+      let outcome: ProofOutcome;
+      try {
+        await roundTrip();
+        outcome = { ok: true };
+      } catch (error) {
+        outcome = { ok: false, error: error as AppError };
+      }
+      this.#running = false;
+      if (!this.#stopped) this.#settle(outcome);
+    });
+  }
+
+  #settle(outcome: ProofOutcome): void {
+    const { now, intervalMs, report } = this.#options;
+    const before = this.#outcome;
+    this.#outcome = outcome;
+    const isNews =
+      before === undefined ||
+      before.ok !== outcome.ok ||
+      (!before.ok && !outcome.ok && before.error.code !== outcome.error.code);
+    if (outcome.ok) {
+      this.#failures = 0;
+      this.#notBefore = 0;
+      this.#lastSuccessAt = now();
+      // A timer that is running already looks at the time of the last success when it fires.
+      if (isNews || this.#asked) this.#schedule(intervalMs);
+    } else {
+      this.#failures += 1;
+      const isLogIn = outcome.error.code === 'authentication_failed';
+      const [first, longest] = isLogIn
+        ? [firstLogInRetryMs, longestLogInRetryMs]
+        : [firstRetryMs, longestRetryMs];
+      const delayMs = Math.min(first * 2 ** Math.min(this.#failures - 1, 20), longest);
+      if (isLogIn) this.#notBefore = now() + delayMs;
+      this.#schedule(delayMs);
+    }
+    if (isNews || this.#asked) report(outcome);
+    this.#asked = false;
+    if (outcome.ok && before?.ok) this.#ensureTimer();
+  }
+
+  /** Jittered by a fifth, so that workers and connections do not probe in step. */
+  #schedule(delayMs: number, jitter = 0.2): void {
+    this.#clearTimer();
+    if (this.#stopped) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        void this.#prove(false);
+      },
+      Math.max(1, delayMs * (1 + jitter * this.#options.random())),
+    );
+    this.#timer.unref();
+  }
+
+  #clearTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #ensureTimer(): void {
+    if (!this.#timer) this.#schedule(this.#options.intervalMs);
+  }
+}

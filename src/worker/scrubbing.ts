@@ -1,0 +1,76 @@
+import type { Logger } from '../connectors/connector.ts';
+import { createScrubber, hasShortSecret } from '../contract/masking.ts';
+import { AppError, ERRORS } from '../errors.ts';
+
+/** Keeps the secrets of one connection out of whatever leaves the worker (security.md 3). */
+export interface Scrubbing {
+  /** A secret is too short to search for: texts of drivers must be dropped whole. */
+  readonly dropsDriverText: boolean;
+  text(text: string): string;
+  /** What JSON makes of the value, without the secrets; throws what `JSON.stringify` throws. */
+  result(value: unknown): unknown;
+  /** A copy that is fit for the client: without cause, its texts scrubbed or dropped. */
+  error(error: AppError): AppError;
+  log(log: Logger): Logger;
+}
+
+export function createScrubbing(secrets: readonly string[]): Scrubbing {
+  const scrub = createScrubber(secrets);
+  const dropsDriverText = hasShortSecret(secrets);
+  const text = (value: string) => scrub(value) as string;
+
+  return {
+    dropsDriverText,
+    text,
+    result(value) {
+      if (value === undefined) return null;
+      const json = JSON.stringify(value) ?? 'null';
+      // Parsed anew, because a scrubber looks into plain data only and a result may be of any class.
+      return scrub(json) === json ? value : scrub(JSON.parse(json));
+    },
+    error(error) {
+      const { validationErrors, hint, ...details } = error.details;
+      const isOurs = error.code === 'egress_denied' || error.code === 'bad_request';
+      return new AppError(
+        error.code,
+        dropsDriverText && !isOurs ? ERRORS[error.code].message : text(error.message),
+        {
+          details: {
+            ...details,
+            ...(hint ? { hint: text(hint) } : {}),
+            ...(validationErrors
+              ? { validationErrors: scrub(validationErrors) as typeof validationErrors }
+              : {}),
+          },
+        },
+      );
+    },
+    log(log) {
+      const clean =
+        (write: Logger['info']) =>
+        (fields: object, message: string): void => {
+          if (dropsDriverText)
+            write({}, 'a log line of this connection is left out: it has a very short secret');
+          else write(scrubFields(fields, scrub), text(message));
+        };
+      return {
+        debug: clean(log.debug.bind(log)),
+        info: clean(log.info.bind(log)),
+        warn: clean(log.warn.bind(log)),
+        error: clean(log.error.bind(log)),
+      };
+    },
+  };
+}
+
+/** Errors in log fields are reduced to text first, since a scrubber does not look into class instances. */
+function scrubFields(fields: object, scrub: (value: unknown) => unknown): object {
+  return scrub(
+    Object.fromEntries(
+      Object.entries(fields).map(([name, value]) => [
+        name,
+        value instanceof Error ? `${value.name}: ${value.message}` : value,
+      ]),
+    ),
+  ) as object;
+}

@@ -22,7 +22,7 @@ const entry = Type.Object({
 });
 
 /** GET /apiops/audit/. */
-export function registerAuditRoutes(instance: FastifyInstance, services: { audit: Audit }): void {
+export function auditRoutes(instance: FastifyInstance, services: { audit: Audit }): void {
   const app = instance.withTypeProvider<TypeBoxTypeProvider>();
 
   app.get(
@@ -32,7 +32,7 @@ export function registerAuditRoutes(instance: FastifyInstance, services: { audit
       schema: {
         summary: 'Who did what, newest first, in the projects where the token has AUDIT:VIEW',
         description: 'Entries that belong to no project are shown to administrators.',
-        tags: ['Audit'],
+        tags: ['audit'],
         querystring: Type.Object(
           {
             ...pageQuery,

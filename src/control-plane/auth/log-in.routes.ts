@@ -8,7 +8,7 @@ import type { LogIn } from './log-in.service.ts';
 const CREDENTIAL_MAX_LENGTH = 1024;
 
 /** POST /apiops/auth/token: OAuth 2 client credentials (RFC 6749, 4.4), form-encoded. */
-export function registerLogInRoutes(app: FastifyInstance, services: { logIn: LogIn }): void {
+export function logInRoutes(app: FastifyInstance, services: { logIn: LogIn }): void {
   // Forms are read here alone; everywhere else they are an unsupported media type.
   app.register(async (scope) => {
     registerFormParser(scope);
@@ -18,7 +18,7 @@ export function registerLogInRoutes(app: FastifyInstance, services: { logIn: Log
         config: { access: 'public' },
         schema: {
           summary: 'Exchange a username and password for a token of one hour',
-          tags: ['Authentication'],
+          tags: ['authentication'],
           security: [],
           consumes: ['application/x-www-form-urlencoded'],
           body: Type.Object({

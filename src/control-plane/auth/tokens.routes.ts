@@ -7,7 +7,7 @@ import { callerOf } from './caller.ts';
 import { grantSchema, grantsSchema } from './grants.ts';
 import type { Tokens } from './tokens.service.ts';
 
-const tags = ['Tokens'];
+const tags = ['tokens'];
 
 const tokenView = Type.Object({
   id: Type.String(),
@@ -20,7 +20,7 @@ const tokenView = Type.Object({
 });
 
 /** GET and POST /apiops/tokens/, DELETE /apiops/tokens/{id}/. */
-export function registerTokenRoutes(instance: FastifyInstance, services: { tokens: Tokens }): void {
+export function tokenRoutes(instance: FastifyInstance, services: { tokens: Tokens }): void {
   const app = instance.withTypeProvider<TypeBoxTypeProvider>();
   const { tokens } = services;
 

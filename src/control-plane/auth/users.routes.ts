@@ -7,7 +7,7 @@ import { callerOf } from './caller.ts';
 import { grantSchema, grantsSchema } from './grants.ts';
 import type { Users } from './users.service.ts';
 
-const tags = ['Users'];
+const tags = ['users'];
 
 const username = Type.String({
   minLength: 1,
@@ -32,7 +32,7 @@ const settings = {
 };
 
 /** GET and POST /apiops/users/, GET, PUT and DELETE /apiops/users/{username}/. */
-export function registerUserRoutes(instance: FastifyInstance, services: { users: Users }): void {
+export function userRoutes(instance: FastifyInstance, services: { users: Users }): void {
   const app = instance.withTypeProvider<TypeBoxTypeProvider>();
   const { users } = services;
   const params = Type.Object({ username: pathSegment });

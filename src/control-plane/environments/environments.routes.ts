@@ -17,7 +17,7 @@ import {
   type EnvironmentType,
 } from './environments.service.ts';
 
-const tags = ['Environments'];
+const tags = ['environments'];
 const config = { access: 'admin' } as const;
 
 const environmentView = Type.Object({
@@ -44,10 +44,7 @@ const type = Type.Optional(
 );
 
 /** Environments and the enrolment tokens of their workers, under /apiops/environments/. */
-export function registerEnvironmentRoutes(
-  instance: FastifyInstance,
-  services: { environments: Environments },
-): void {
+export function environmentRoutes(instance: FastifyInstance, services: { environments: Environments }): void {
   const app = instance.withTypeProvider<TypeBoxTypeProvider>();
   const { environments } = services;
   const params = Type.Object({ environment: pathSegment });

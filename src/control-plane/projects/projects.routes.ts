@@ -9,7 +9,7 @@ import { listed, listOf, listQuery, requireSameName, successAnswer } from '../se
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Projects } from './projects.service.ts';
 
-const tags = ['Projects'];
+const tags = ['projects'];
 const ENVIRONMENTS_MAX = 100;
 
 const projectView = Type.Object({
@@ -28,7 +28,7 @@ const environments = Type.Optional(
 );
 
 /** GET and POST /apiops/projects/, GET, PUT and DELETE /apiops/projects/{project}/. */
-export function registerProjectRoutes(
+export function projectRoutes(
   instance: FastifyInstance,
   services: { projects: Projects; access: Access },
 ): void {

@@ -142,7 +142,9 @@ export async function connectorContract<D extends ConnectionType, Live>(
     await contract(`takes ${what} for a protocol error`, async (c) => {
       const peer = await c.peer((socket) => socket.write(bytes));
       const config = subject.configAt({ host, port: peer.port, timeoutMs: 2000 });
-      const expected: ErrorCode[] = subject.tls ? ['protocol_error', 'tls_failed'] : ['protocol_error'];
+      const expected: ErrorCode[] = subject.tls
+        ? ['protocol_error', 'tls_failed', 'tls_not_offered']
+        : ['protocol_error'];
       const { stages } = await c.test(config);
       assertFailed(stages, subject.garbledAt, expected);
       const live = await c.open(config);

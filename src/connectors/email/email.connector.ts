@@ -1,0 +1,218 @@
+import { AppError } from '../../errors.ts';
+import { type ConnectorContext, defineConnector, type StageNote, type Stages } from '../connector.ts';
+import { email } from './email.definition.ts';
+import { composeMail, type MailInput } from './mail-message.ts';
+import { SessionPool } from './session-pool.ts';
+import { adviceFor, classifySmtpError } from './smtp-errors.ts';
+import { dial, SmtpSession, upgrade } from './smtp-session.ts';
+import { type EmailConfig, readSettings, type SmtpSettings } from './smtp-settings.ts';
+
+interface LiveEmail {
+  readonly settings: SmtpSettings;
+  readonly sender: string | undefined;
+  readonly pool: SessionPool;
+  /** Aborted by close and by the worker. */
+  readonly signal: AbortSignal;
+  readonly closing: AbortController;
+}
+
+/** Sends mail by nodemailer over sockets of the worker's network. */
+export const emailConnector = defineConnector<typeof email, LiveEmail>(email, {
+  open(config, ctx) {
+    const settings = readSettings(config, ctx);
+    const closing = new AbortController();
+    const pool = new SessionPool((signal) => openSession(settings, signal));
+    const signal = AbortSignal.any([ctx.signal, closing.signal]);
+    return { settings, sender: defaultSender(config), pool, signal, closing };
+  },
+
+  async prove(live, { signal }) {
+    const either = AbortSignal.any([live.signal, signal]);
+    const session = await openSession(live.settings, either);
+    try {
+      await session.reset(either);
+      await session.quit();
+    } finally {
+      session.destroy();
+    }
+  },
+
+  async test(config, stages, ctx) {
+    const settings = readSettings(config, ctx);
+    for (const remark of email.remarks?.(config) ?? []) ctx.warn(remark);
+    await testStages(config, settings, stages, ctx);
+  },
+
+  operations: {
+    send: (live, input, { signal }) => send(live, input, AbortSignal.any([live.signal, signal])),
+  },
+
+  figures: ({ pool }) => pool.figures,
+
+  async close(live) {
+    live.closing.abort(new AppError('cancelled', 'The connection was closed'));
+    await live.pool.close();
+  },
+
+  classify: classifySmtpError,
+});
+
+/** Connects, secures and logs in, as the settings say. */
+async function openSession(settings: SmtpSettings, signal: AbortSignal): Promise<SmtpSession> {
+  const dialled = await dial(settings, signal);
+  const session = await SmtpSession.start(
+    settings,
+    settings.transport === 'plain'
+      ? { socket: dialled.socket, greeting: dialled.greeting! }
+      : await upgrade(dialled, settings, signal),
+    signal,
+  );
+  if (settings.credentials) await session.logIn(signal);
+  return session;
+}
+
+async function send(live: LiveEmail, input: MailInput, signal: AbortSignal) {
+  const mail = await composeMail(input, { sender: live.sender, charset: live.settings.charset });
+  for (let attempt = 1; ; attempt++) {
+    const session = await live.pool.acquire(signal);
+    const isReused = session.mails > 0;
+    let started = false;
+    try {
+      const { accepted, rejected, response } = await session.send(mail, signal, () => {
+        started = true;
+      });
+      return { messageId: mail.messageId, accepted, rejected, response };
+    } catch (error) {
+      const failure = classifySmtpError(error);
+      // nodemailer leaves the transaction of a refused mail open.
+      if (session.alive) await session.reset(signal).catch(() => session.destroy());
+      // The server ended a session that had been idle; nothing of the mail was sent, so it cannot arrive twice.
+      const isStale =
+        isReused && !started && (failure.code === 'connection_lost' || failure.code === 'target_busy');
+      if (!isStale || session.alive || attempt > 5) throw failure;
+    } finally {
+      live.pool.release(session);
+    }
+  }
+}
+
+async function testStages(
+  config: EmailConfig,
+  settings: SmtpSettings,
+  stages: Stages,
+  ctx: ConnectorContext,
+): Promise<void> {
+  const { signal } = ctx;
+  const { host, port, transport } = settings;
+  const sockets: { destroy(): void }[] = [];
+  const stage = <T>(name: Parameters<Stages['run']>[0], work: (note: StageNote) => Promise<T>) =>
+    stages.run(name, async (note) => {
+      try {
+        return await work(note);
+      } catch (error) {
+        const failure = classifySmtpError(error);
+        const advice = adviceFor(failure, settings);
+        if (advice) note.hint(advice);
+        throw failure;
+      }
+    });
+
+  try {
+    await stage('resolve', async (note) => {
+      const addresses = await ctx.network.resolve(host, signal);
+      note.detail(`${host} → ${addresses.map(({ address }) => address).join(', ')}`);
+    });
+
+    const connected = await stage('connect', async (note) => {
+      const dialled = await dial(settings, signal);
+      sockets.push(dialled.socket);
+      const peer = `${dialled.socket.remoteAddress} port ${port}`;
+      note.detail(dialled.greeting === undefined ? peer : `${peer}: ${dialled.greeting}`);
+      if (transport !== 'plain') return dialled;
+      return SmtpSession.start(settings, { socket: dialled.socket, greeting: dialled.greeting! }, signal);
+    });
+
+    let session: SmtpSession;
+    if (connected instanceof SmtpSession) {
+      session = connected;
+      stages.skip(
+        'tls',
+        session.offersStartTls
+          ? 'plain, as configured; the server offers STARTTLS: turn on enableStartTls'
+          : 'plain, as configured',
+      );
+    } else {
+      session = await stage('tls', async (note) => {
+        const secured = await upgrade(connected, settings, signal);
+        sockets.push(secured.socket);
+        note.detail(describeTls(secured.socket, transport));
+        return SmtpSession.start(settings, secured, signal);
+      });
+    }
+    sockets.push(session);
+
+    if (settings.credentials)
+      await stage('authenticate', async (note) => {
+        const offered = session.offeredMechanisms.join(', ') || 'none';
+        note.detail(`the server offers ${offered}`);
+        try {
+          const mechanism = await session.logIn(signal);
+          note.detail(`${mechanism} as ${settings.credentials?.user}`);
+        } catch (error) {
+          const failure = classifySmtpError(error);
+          note.detail(`${failure.message} (offered: ${offered})`);
+          throw failure;
+        }
+      });
+    else stages.skip('authenticate', 'auth is off');
+
+    await stage('operate', async (note) => {
+      const { addressToTest } = config;
+      if (addressToTest === undefined) {
+        await session.reset(signal);
+        note.detail('the session answers; set addressToTest and the test sends a real mail');
+      } else {
+        const mail = await composeMail(testMail(ctx, addressToTest), {
+          sender: defaultSender(config) ?? addressToTest,
+          charset: settings.charset,
+        });
+        const { response } = await session.send(mail, signal, () => {});
+        note.detail(`a mail to ${addressToTest} was accepted: ${response}`);
+      }
+      await session.quit();
+    });
+  } finally {
+    for (const socket of sockets) socket.destroy();
+  }
+}
+
+function testMail({ project, name, environment }: ConnectorContext, addressToTest: string): MailInput {
+  return {
+    to: [addressToTest],
+    subject: `Test of the connection ${name}`,
+    text: `The connection ${name} of the project ${project} works from the environment ${environment}.\n`,
+  };
+}
+
+function describeTls(
+  socket: Awaited<ReturnType<typeof upgrade>>['socket'],
+  transport: SmtpSettings['transport'],
+): string {
+  const { subject, issuer, valid_to } = socket.getPeerCertificate();
+  return [
+    `${socket.getProtocol()}, ${socket.getCipher().name} (${transport === 'starttls' ? 'STARTTLS' : 'implicit'})`,
+    `subject ${commonName(subject)}`,
+    `issuer ${commonName(issuer)}`,
+    `valid until ${new Date(valid_to).toISOString().slice(0, 10)}`,
+    ...(socket.authorized ? [] : ['NOT verified']),
+  ].join(', ');
+}
+
+function commonName(name: Record<string, string | string[] | undefined> | undefined): string {
+  const value = name?.['CN'] ?? name?.['O'];
+  return (Array.isArray(value) ? value[0] : value) ?? 'without a name';
+}
+
+function defaultSender({ from, username }: EmailConfig): string | undefined {
+  return from ?? (username && /^[^\s@<>,;:]+@[^\s@<>,;:]+$/.test(username) ? username : undefined);
+}

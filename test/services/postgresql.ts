@@ -68,7 +68,8 @@ export async function startPostgresql(options: PostgresqlOptions = {}): Promise<
     const tls = options.tls
       ? ['-c', 'ssl=on', '-c', `ssl_cert_file=${certFile}`, '-c', `ssl_key_file=${keyFile}`]
       : [];
-    const settings = ['-h', host, '-p', String(port), '-k', directory.path, ...tls];
+    // Processes end in tests, machines do not: without fsync, databases are made and shut down fast.
+    const settings = ['-c', 'fsync=off', '-h', host, '-p', String(port), '-k', directory.path, ...tls];
     const started = startDaemon(...command(postgres, ['-D', join(directory.path, 'data'), ...settings]), {
       env: environment,
       cwd: directory.path,

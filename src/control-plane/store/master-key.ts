@@ -45,23 +45,24 @@ function parse(text: string, source: string): MasterKey[] {
 }
 
 async function readPrivate(path: string): Promise<string | undefined> {
-  let handle: FileHandle;
+  let handle: FileHandle | undefined;
+  let mode: number;
+  let text: string;
   try {
     handle = await open(path, 'r');
+    mode = (await handle.stat()).mode;
+    text = await handle.readFile('utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new Error(`The master key file ${path} cannot be read: ${(error as Error).message}`, {
       cause: error,
     });
-  }
-  try {
-    const { mode } = await handle.stat();
-    if (mode & openToOthers)
-      throw new Error(`Others can read the master key file ${path}: run \`chmod 600 ${path}\``);
-    return await handle.readFile('utf8');
   } finally {
-    await handle.close();
+    await handle?.close();
   }
+  if (mode & openToOthers)
+    throw new Error(`Others can read the master key file ${path}: run \`chmod 600 ${path}\``);
+  return text;
 }
 
 async function makePrivateDirectory(path: string): Promise<void> {

@@ -29,22 +29,23 @@ const types: pg.CustomTypesConfig = {
   },
 };
 
-/** Connects to a PostgreSQL by its URL and migrates it. Throws `unavailable` when it cannot be reached. */
+/** Connects to a PostgreSQL by its URL and migrates it. Throws `unavailable` when it cannot be used. */
 export async function openPostgresDatabase(url: string): Promise<Database> {
   const migrating = new PostgresDatabase(url, { max: 1 });
+  const database = new PostgresDatabase(url, { max: poolSize, query_timeout: queryTimeoutMs });
   try {
     await migrate(migrating);
+    database.epoch = await establish(database);
+    return database;
+  } catch (error) {
+    await database.close();
+    if (!(error instanceof AppError) || !(error.cause instanceof Error)) throw error;
+    throw new AppError(error.code, `The PostgreSQL database cannot be used: ${error.cause.message}`, {
+      cause: error.cause,
+    });
   } finally {
     await migrating.close();
   }
-  const database = new PostgresDatabase(url, { max: poolSize, query_timeout: queryTimeoutMs });
-  try {
-    database.epoch = await establish(database);
-  } catch (error) {
-    await database.close();
-    throw error;
-  }
-  return database;
 }
 
 class PostgresDatabase implements Database {

@@ -52,8 +52,7 @@ async function openSession(dataDirectory: string): Promise<SqliteSession> {
   let connection: DatabaseSync | undefined;
   try {
     await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
-    // SQLite would make it readable for everybody; its journal takes over the mode of the file.
-    await (await open(path, 'a', 0o600)).close();
+    await makePrivateFile(path);
     connection = new DatabaseSync(path, { enableForeignKeyConstraints: true });
     // The exclusive mode comes first: a write-ahead log opened under it needs no shared memory.
     connection.exec('pragma locking_mode = exclusive');
@@ -72,6 +71,18 @@ async function openSession(dataDirectory: string): Promise<SqliteSession> {
         : `The database in the data directory ${dataDirectory} cannot be opened: ${(error as Error).message}`,
       { cause: error },
     );
+  }
+}
+
+/**
+ * SQLite would make it readable for everybody; its journal takes over the mode of the file. One that
+ * exists is not even opened: closing any descriptor of it gives up all this process's locks on it.
+ */
+async function makePrivateFile(path: string): Promise<void> {
+  try {
+    await (await open(path, 'wx', 0o600)).close();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 

@@ -7,5 +7,16 @@ export type AnyConnector = Connector<any, any>;
 /** Type → its live half, imported when a connection first needs it; null: stored, but not live in this version. */
 export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) | null> = {
   email: null,
+  elasticsearch: null,
+  ldap: null,
+  ftp: null,
+  rabbitMq: null,
+  activeMq: null,
+  snmp: null,
+  'linux-script': null,
+  'ops-genie': null,
+  graylog: null,
+  syslog: null,
   webhook: async () => (await import('./webhook/webhook.connector.ts')).webhookConnector,
+  logback: null,
 };

@@ -1,11 +1,4 @@
-/** Host as two spellings of one place compare: lower case, no trailing dot, no brackets. */
-export function normaliseHost(host: string): string {
-  return host
-    .trim()
-    .toLowerCase()
-    .replace(/^\[(.*)\]$/, '$1')
-    .replace(/\.$/, '');
-}
+import { normaliseHost } from './host.ts';
 
 /** `host:port` as two spellings of one place compare; IPv6 addresses in brackets. */
 export function normaliseEndpoint(host: string, port: number | string): string {

@@ -29,7 +29,11 @@ export function oneOrMany<Fields extends Record<string, TSchema>>(
     },
     additionalProperties: false,
     oneOf: [
-      { type: 'object', required: [...new Set([identifying, ...required])] },
+      {
+        type: 'object',
+        required: [...new Set([identifying, ...required])],
+        not: { type: 'object', required: ['messages'] },
+      },
       { type: 'object', required: ['messages'], maxProperties: 1 },
     ],
   });

@@ -7,7 +7,9 @@ export type AnyConnector = Connector<any, any>;
 /** Type → its live half, imported when a connection first needs it; null: stored, but not live in this version. */
 export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) | null> = {
   email: null,
+  kafka: null,
   elasticsearch: null,
+  database: null,
   ldap: null,
   ftp: null,
   rabbitMq: null,

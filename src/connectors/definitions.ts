@@ -1,8 +1,10 @@
 import { activeMq } from './activemq/activemq.definition.ts';
+import { database } from './database/database.definition.ts';
 import { elasticsearch } from './elasticsearch/elasticsearch.definition.ts';
 import { email } from './email/email.definition.ts';
 import { ftp } from './ftp/ftp.definition.ts';
 import { graylog } from './graylog/graylog.definition.ts';
+import { kafka } from './kafka/kafka.definition.ts';
 import { ldap } from './ldap/ldap.definition.ts';
 import { linuxScript } from './linux-script/linux-script.definition.ts';
 import { logback } from './logback/logback.definition.ts';
@@ -15,7 +17,9 @@ import { webhook } from './webhook/webhook.definition.ts';
 /** Every connection type there is. */
 export const definitions = {
   email,
+  kafka,
   elasticsearch,
+  database,
   ldap,
   ftp,
   rabbitMq,

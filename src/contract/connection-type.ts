@@ -24,9 +24,12 @@ export interface ConnectionType<
   readonly aliases?: Readonly<Record<string, string>>;
   /** Legacy field names that are accepted, ignored and named in `warnings`. */
   readonly ignored?: readonly string[];
-  /** Rewrites shorthands before validation; gets a private copy without nulls, of unknown validity, and must not throw. */
+  /** Rewrites shorthands before validation; gets a private copy without nulls, of unknown validity, and must not throw. Runs once, before defaults. */
   normalise?(body: Record<string, unknown>): void;
-  /** Cross-field rules beyond JSON Schema; runs only on a body that satisfies the schema. */
+  /**
+   * Cross-field rules beyond JSON Schema; runs on a body whose set fields have the right form. In the
+   * stored form a number or switch may be a text that is one `${VARIABLE}`.
+   */
   refine?(config: ConnectionConfig<Fields, Id>, fault: (field: string, message: string) => void): void;
   /** Remarks on a valid body that the writer should read (a setting without effect, a weak choice). */
   remarks?(config: ConnectionConfig<Fields, Id>): string[];
@@ -89,6 +92,8 @@ export interface Rule {
   readonly demand?: Readonly<Record<string, Scalar | readonly Scalar[]>>;
   /** Said in place of a generated message. */
   readonly message?: string;
+  /** `normalise` usually satisfies it, so writers need not: left out of the published schema. */
+  readonly afterNormalise?: true;
 }
 
 type Scalar = string | number | boolean;

@@ -5,7 +5,9 @@ import { ruleSchema } from './rules.ts';
 /** JSON Schema 2020-12 of the body of Create and Update, with titles, defaults, form hints and rules. */
 export function publishedSchema(definition: ConnectionType): JsonSchema {
   const fields = Object.entries(allFields(definition));
-  const rules = (definition.rules ?? []).map((rule) => ruleSchema(definition, rule));
+  const rules = (definition.rules ?? [])
+    .filter((rule) => !rule.afterNormalise)
+    .map((rule) => ruleSchema(definition, rule));
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: definition.title,

@@ -64,11 +64,8 @@ export function parseConnection(
   checkCharacters(definition, config, faults);
   checkSchema(definition, config, options.resolved ? 'resolved' : 'stored', faults);
   checkSecrets(definition, config, faults, warnings);
-  for (const { field, message } of ruleFaults(definition, config)) faults.add(field, message);
-  if (faults.isEmpty) {
-    const known = config as ConnectionConfig<Record<string, never>>;
-    definition.refine?.(known, (field, message) => faults.add(field, message));
-  }
+  for (const { field, message } of ruleFaults(definition, config)) faults.addMissing(field, message);
+  if (!faults.hasWrongForm) refine(definition, config, faults);
   if (!faults.isEmpty) return { ok: false, faults: faults.list() };
   warnings.push(...(definition.remarks?.(config as ConnectionConfig<Record<string, never>>) ?? []));
   return { ok: true, config: inOrder(definition, config) as never, warnings, kept };
@@ -110,19 +107,34 @@ export function nameFault(name: unknown): string | undefined {
 class Faults {
   readonly #byField = new Map<string, string>();
   #unknown = 0;
+  #wrongForm = false;
 
   add(field: string, message: string): void {
-    if (this.#byField.size < MAX_FAULTS && !this.#byField.has(field)) this.#byField.set(field, message);
+    this.#wrongForm = true;
+    this.#note(field, message);
+  }
+
+  /** A fault that leaves the fields that are set in their right form. */
+  addMissing(field: string, message: string): void {
+    this.#note(field, message);
   }
 
   addUnknown(field: string, message: () => string): void {
     if (this.#byField.has(field)) return;
-    this.add(field, message());
+    this.#note(field, message());
     this.#unknown++;
+  }
+
+  #note(field: string, message: string): void {
+    if (this.#byField.size < MAX_FAULTS && !this.#byField.has(field)) this.#byField.set(field, message);
   }
 
   get isEmpty(): boolean {
     return this.#byField.size === 0;
+  }
+
+  get hasWrongForm(): boolean {
+    return this.#wrongForm;
   }
 
   get unknown(): number {
@@ -131,6 +143,18 @@ class Faults {
 
   list(): FieldFault[] {
     return [...this.#byField].map(([field, message]) => ({ field, message }));
+  }
+}
+
+function refine(definition: ConnectionType, config: Record<string, unknown>, faults: Faults): void {
+  const isComplete = faults.isEmpty;
+  try {
+    definition.refine?.(config as ConnectionConfig<Record<string, never>>, (field, message) =>
+      faults.add(field, message),
+    );
+  } catch (error) {
+    // It may stumble over a field whose absence is already a fault; anything else is a mistake of ours.
+    if (isComplete) throw error;
   }
 }
 
@@ -334,7 +358,7 @@ function addSchemaFault(
   const { params } = error;
   switch (error.keyword) {
     case 'required':
-      faults.add(formatFieldPath([...path, params['missingProperty']]), 'is required');
+      faults.addMissing(formatFieldPath([...path, params['missingProperty']]), 'is required');
       break;
     case 'additionalProperties': {
       const name = String(params['additionalProperty']);

@@ -6,7 +6,7 @@ export type AnyConnector = Connector<any, any>;
 
 /** Type → its live half, imported when a connection first needs it; null: stored, but not live in this version. */
 export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) | null> = {
-  email: null,
+  email: () => import('./email/email.connector.ts').then((m) => m.emailConnector),
   kafka: null,
   elasticsearch: null,
   database: null,

@@ -187,7 +187,9 @@ export async function startPostfix(certificate: Certificate): Promise<PostfixSer
       'compatibility_level = 3.6',
       `queue_directory = ${at('queue')}`,
       `data_directory = ${at('data')}`,
-      'maillog_file = /dev/stdout',
+      // Standard output is a socket under Node, and cannot be opened again by name.
+      `maillog_file = ${at('log')}`,
+      `maillog_file_prefixes = ${directory.path}`,
       'myhostname = mail.plugboard.test',
       'mydestination =',
       'inet_interfaces = 127.0.0.1',
@@ -251,9 +253,10 @@ export async function startPostfix(certificate: Certificate): Promise<PostfixSer
   };
   try {
     for (const each of [port, submissionPort, smtpsPort]) await waitForPort(daemon, each);
-  } catch (error) {
+  } catch (cause) {
+    const log = await readFile(at('log'), 'utf8').catch(() => '');
     await remove();
-    throw error;
+    throw new Error(`postfix did not start:\n${log}`, { cause });
   }
   return {
     host: '127.0.0.1',

@@ -504,7 +504,10 @@ test('Postfix takes mail, plain, by STARTTLS and by implicit TLS, and delivers i
           delivered.replace(/\r/g, ''),
         );
       assert.ok(Buffer.from(attached?.[1] ?? '', 'base64').equals(bytes), 'the attachment is intact');
-      if (way !== 'plain') assert.match(delivered, /using TLSv1\.3/);
+      assert.ok(
+        delivered.includes(way === 'plain' ? 'with ESMTP id' : 'with ESMTPS id'),
+        delivered.slice(0, 500),
+      );
     });
 
   await t.test('submission demands TLS', async () => {

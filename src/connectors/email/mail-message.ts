@@ -116,8 +116,8 @@ function bodies({ text, html }: MailInput, preferred: Charset) {
 
 type Fault = (field: string, message: string) => void;
 
-/** `"Quoted, name" <address>` or `Plain name <address>`; unquoted commas and the like could mean a second one. */
-const mailboxForm = /^\s*(?:"((?:[^"\\]|\\.)*)"|([^<>"(),:;@[\]\\]*?))\s*<([^<>]+)>\s*$/;
+/** `"Quoted name" <address>` or `Plain name <address>`; an @ in a plain name is a second address. */
+const mailboxForm = /^\s*(?:"((?:[^"\\]|\\.)*)"|([^<>"@]*?))\s*<([^<>]+)>\s*$/;
 
 function readMailbox(text: string, field: string, fault: Fault): Mailbox | undefined {
   if (hasControl(text)) {

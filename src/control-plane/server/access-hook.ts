@@ -53,7 +53,7 @@ export function registerAccess(
     const project = projects.find(name);
     if (!project || !access.seesProject(principal, project.name)) throw projectNotFound(name);
     request.project = project;
-    const scope = scopeOf(project.name, url, params, request.query as Record<string, unknown>);
+    const scope = scopeOf(project.name, params, request.query as Record<string, unknown>);
     for (const permission of required.project) access.require(principal, permission, scope);
   });
 }
@@ -61,15 +61,13 @@ export function registerAccess(
 /** What the path and query name already; a handler checks what only the body or the state tells. */
 function scopeOf(
   project: string,
-  url: string,
-  params: Record<string, string>,
+  { connection, operation }: Record<string, string>,
   query: Record<string, unknown>,
 ): Scope {
-  const connection = params.connection ?? (url.includes('/connections/:name') ? params.name : undefined);
   return {
     project,
     ...(connection === undefined ? {} : { connection }),
-    ...(params.operation === undefined ? {} : { operation: params.operation }),
+    ...(operation === undefined ? {} : { operation }),
     ...(typeof query.environment === 'string' ? { environment: query.environment } : {}),
   };
 }

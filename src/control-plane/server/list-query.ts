@@ -75,6 +75,11 @@ function textOf(value: unknown): string {
   return value === null || value === undefined ? '' : String(value);
 }
 
+/** A list of one, as Get answers. */
+export function single<T>(item: T): { success: true; resultList: T[]; resultCount: number } {
+  return { success: true, resultList: [item], resultCount: 1 };
+}
+
 /** The answer's schema of a list of such items. */
 export function listOf<T extends TSchema>(item: T) {
   return Type.Object({

@@ -23,6 +23,13 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     access?: RouteAccess;
   }
+  interface FastifySchema {
+    tags?: readonly string[];
+    summary?: string;
+    description?: string;
+    /** Left out of the OpenAPI document. */
+    hide?: boolean;
+  }
   interface FastifyRequest {
     /** Set on every route but public ones. */
     principal: Principal;

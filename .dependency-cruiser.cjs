@@ -1,0 +1,57 @@
+/** The arrows of ARCHITECTURE.md. */
+const rule = (name, comment, from, to) => ({ name, comment, severity: 'error', from, to });
+
+module.exports = {
+  forbidden: [
+    rule('no-cycles', 'A cycle has no reading order.', {}, { circular: true }),
+    rule(
+      'contract-is-pure',
+      'The contract is safe in a browser: it knows nothing of ours and no I/O.',
+      { path: '^src/contract', pathNot: '\\.test\\.ts$' },
+      { path: ['^src/(?!contract)', '^node:', '^(fs|net|tls|http|https|child_process|crypto)$'], dependencyTypesNot: ['type-only'] },
+    ),
+    rule(
+      'definitions-know-the-contract-only',
+      'A definition is data: no driver, no I/O.',
+      { path: '\\.definition\\.ts$' },
+      { path: '^src/(?!contract|connectors/[^/]+/[^/]+\\.ts$)|\\.connector\\.ts$' },
+    ),
+    rule(
+      'connectors-stand-alone',
+      'A connector knows its own folder, the live interface, the contract and the errors.',
+      { path: '^src/connectors/([^/]+)/.+', pathNot: '\\.test\\.ts$' },
+      { path: '^src/', pathNot: ['^src/connectors/$1/', '^src/connectors/connector\\.ts$', '^src/contract/', '^src/errors\\.ts$'] },
+    ),
+    rule(
+      'control-plane-opens-no-connection',
+      'The control plane loads no driver and no connector.',
+      { path: '^src/control-plane', pathNot: '\\.test\\.ts$' },
+      { path: ['\\.connector\\.ts$', '^src/connectors/connectors\\.ts$', '^src/worker', '^src/cli', '^src/main\\.ts$', '^src/config\\.ts$'] },
+    ),
+    rule(
+      'worker-knows-no-control-plane',
+      'The halves meet in the protocol alone.',
+      { path: '^src/worker', pathNot: '\\.test\\.ts$' },
+      { path: ['^src/control-plane', '^src/cli', '^src/main\\.ts$', '^src/config\\.ts$'] },
+    ),
+    rule(
+      'stores-are-private',
+      "A feature reads another feature's rows through its service.",
+      { path: '^src/control-plane/([^/]+)/', pathNot: '\\.test\\.ts$' },
+      { path: '^src/control-plane/[^/]+/[^/]+\\.store\\.ts$', pathNot: '^src/control-plane/$1/' },
+    ),
+    rule(
+      'cli-speaks-http',
+      'What the command line does, a script can do.',
+      { path: '^src/cli', pathNot: '\\.test\\.ts$' },
+      { path: '^src/', pathNot: ['^src/cli', '^src/contract', '^src/errors\\.ts$', '^src/config\\.ts$'] },
+    ),
+    rule('no-unused-dependencies', 'Only what package.json names.', { path: '^(src|client)' }, { dependencyTypes: ['npm-no-pkg', 'npm-unknown'] }),
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] },
+  },
+};

@@ -1,0 +1,637 @@
+import { randomBytes } from 'node:crypto';
+import type { ConnectionTypeId } from '../../connectors/definitions.ts';
+import { definitions } from '../../connectors/definitions.ts';
+import type { ConnectionType } from '../../contract/connection-type.ts';
+import { movedFields } from '../../contract/destination-binding.ts';
+import { joinSecrets, splitSecrets } from '../../contract/masking.ts';
+import { findReferences } from '../../contract/references.ts';
+import { completeConfig, foldName, nameFault, parseConnection } from '../../contract/validation.ts';
+import { AppError, type FieldFault } from '../../errors.ts';
+import { recordAudit } from '../audit/audit.service.ts';
+import type { Access } from '../auth/access.ts';
+import type { Caller } from '../auth/caller.ts';
+import type { Principal } from '../auth/permissions.ts';
+import type { Deployments, DeploymentWatch } from '../deployments/deployments.service.ts';
+import { targetsOf } from '../deployments/targets.ts';
+import type { ProjectRow } from '../server/route-access.ts';
+import { type Database, isUniqueViolation, type Queries, type Transaction } from '../store/database.ts';
+import type { Sealer } from '../store/sealing.ts';
+import {
+  type ConnectionRow,
+  connectionsOfProject,
+  findConnection,
+  findDeletedConnection,
+  findRevision,
+  insertConnection,
+  insertRevision,
+  listRevisions,
+  markDeleted,
+  type RevisionRow,
+  stampSequence,
+  updateConnection,
+} from './connections.store.ts';
+import { diffRevisions, type RevisionDiff } from './revision-diff.ts';
+
+export type Config = Record<string, unknown>;
+
+/** Who asks, and what the token may do beyond what the route demanded. */
+export interface ConnectionCaller extends Caller {
+  principal: Principal;
+}
+
+/** A change that is durable, with the watch on what the workers make of it. */
+export interface Stored {
+  row: ConnectionRow;
+  warnings: string[];
+  /** Whether workers hold it or held it, so that a deployment result belongs into the answer. */
+  deployed: boolean;
+  watch: DeploymentWatch;
+}
+
+/** What a body that passed every check would store. */
+interface Draft {
+  definition: ConnectionType;
+  config: Config;
+  warnings: string[];
+}
+
+export interface Parts {
+  db: Database;
+  sealer: Sealer;
+  access: Access;
+  deployments: Deployments;
+}
+
+export type Connections = ReturnType<typeof createConnections>;
+
+const attempts = 8;
+
+/** Connections of projects: what is stored, by whom, and with which secrets. */
+export function createConnections({ db, sealer, access, deployments }: Parts) {
+  function openConfig(row: Pick<ConnectionRow, 'id' | 'project_id' | 'masked' | 'sealed'>): Config {
+    const masked = JSON.parse(row.masked) as Config;
+    if (row.sealed === '{}') return masked;
+    const secrets: Record<string, string> = {};
+    for (const [field, ciphertext] of Object.entries(JSON.parse(row.sealed) as Record<string, string>))
+      secrets[field] = sealer.open(ciphertext, { project: row.project_id, connection: row.id, field });
+    return joinSecrets(masked, secrets) as Config;
+  }
+
+  function sealConfig(definition: ConnectionType, config: Config, projectId: string, id: string) {
+    const { masked, secrets } = splitSecrets(definition, completeConfig(definition, config));
+    const sealed: Record<string, string> = {};
+    for (const [field, plain] of Object.entries(secrets))
+      sealed[field] = sealer.seal(plain, { project: projectId, connection: id, field });
+    return { masked: JSON.stringify(masked), sealed: JSON.stringify(sealed) };
+  }
+
+  /** Every check of a body against its definition, the project and what is stored under the name. */
+  function check(
+    project: ProjectRow,
+    pathName: string | undefined,
+    body: unknown,
+    caller: ConnectionCaller,
+    stored?: { row: ConnectionRow; config: Config },
+    rename = false,
+  ): Draft {
+    if (typeof body !== 'object' || body === null || Array.isArray(body))
+      throw new AppError('bad_request', 'The body must be a JSON object with the fields of the connection');
+    const given = { ...body } as Config;
+    const faults: FieldFault[] = [];
+    if (stored && (given['type'] === undefined || given['type'] === null)) given['type'] = stored.row.type;
+    if (stored && (given['name'] === undefined || given['name'] === null)) given['name'] = stored.row.name;
+    const definition = definitionOf(given['type']);
+    if (stored && definition.type !== stored.row.type)
+      throw invalid([
+        { field: 'type', message: `cannot change: the connection is of type ${stored.row.type}` },
+      ]);
+    if (pathName !== undefined && typeof given['name'] === 'string') {
+      const wrong = nameFault(given['name']);
+      if (!wrong && foldName(given['name']) !== foldName(pathName) && !rename)
+        faults.push({
+          field: 'name',
+          message: stored
+            ? `must match the name in the path, '${pathName}'; add ?rename=true to rename`
+            : `must match the name in the path, '${pathName}'`,
+        });
+    }
+    const parsed = parseConnection(definition, given, stored ? { stored: stored.config } : {});
+    if (!parsed.ok) throw invalid([...faults, ...parsed.faults]);
+    const config = parsed.config as Config;
+    const warnings = [...parsed.warnings];
+    faults.push(...environmentFaults(project, config));
+    const references = findReferences(definition, config);
+    for (const { field, name } of references.variables)
+      faults.push({
+        field,
+        message: `refers to the variable ${name}, which project '${project.name}' does not have`,
+      });
+    for (const { field, kind, name } of references.objects)
+      warnings.push(
+        `${field}: ${kind} '${name}' does not exist; workers refuse the connection until it does`,
+      );
+    if (stored)
+      faults.push(...keptSecretFaults(project, definition, stored, config, parsed.kept ?? [], caller));
+    if (faults.length > 0) throw invalid(faults);
+    return { definition, config, warnings };
+  }
+
+  /** Security 1: a kept secret stays bound to where it was sent so far. */
+  function keptSecretFaults(
+    project: ProjectRow,
+    definition: ConnectionType,
+    stored: { row: ConnectionRow; config: Config },
+    config: Config,
+    kept: string[],
+    { principal }: ConnectionCaller,
+  ): FieldFault[] {
+    if (kept.length === 0) return [];
+    const moved = movedFields(definition, stored.config, config);
+    const before = new Set(targetsOf(project, JSON.parse(stored.row.environments)));
+    const spreads = targetsOf(project, listedEnvironments(config)).some((name) => !before.has(name));
+    const mayReveal = access.allows(principal, 'CONNECTIONS:REVEAL', {
+      project: project.name,
+      connection: stored.row.name,
+    });
+    if (spreads && !mayReveal) moved.push('environments');
+    if (moved.length === 0) return [];
+    return kept.map((field) => ({
+      field,
+      message: `must be given again, because ${moved.join(', ')} changed: a kept secret is only ever sent where it was sent before`,
+    }));
+  }
+
+  async function load(project: ProjectRow, name: string): Promise<ConnectionRow | undefined> {
+    return findConnection(db, project.id, foldName(name));
+  }
+
+  async function need(project: ProjectRow, name: string): Promise<ConnectionRow> {
+    const row = await load(project, name);
+    if (!row) throw new AppError('not_found', `Connection (name: ${name}) was not found!`);
+    return row;
+  }
+
+  /** Update and Delete answer 400 where everything else answers 404 (seed contract). */
+  async function needForWrite(project: ProjectRow, name: string): Promise<ConnectionRow> {
+    const row = await load(project, name);
+    if (!row) throw new AppError('bad_request', `Connection (name: ${name}) was not found!`);
+    return row;
+  }
+
+  async function audit(
+    tx: Transaction,
+    caller: ConnectionCaller,
+    project: ProjectRow,
+    action: string,
+    target: string,
+    details?: Record<string, unknown>,
+  ): Promise<void> {
+    await recordAudit(tx, {
+      actor: caller.actor,
+      project: project.name,
+      action,
+      target,
+      requestId: caller.requestId,
+      ...(details ? { details } : {}),
+    });
+  }
+
+  function rowOf(
+    project: ProjectRow,
+    id: string,
+    revision: number,
+    { definition, config }: Draft,
+    createdAt: number,
+    now: number,
+  ): ConnectionRow {
+    return {
+      id,
+      project_id: project.id,
+      name: config['name'] as string,
+      type: definition.type,
+      revision,
+      seq: 0,
+      enabled: config['enabled'] === false ? 0 : 1,
+      deploy_to_worker: config['deployToWorker'] === false ? 0 : 1,
+      environments: JSON.stringify(listedEnvironments(config)),
+      ...sealConfig(definition, config, project.id, id),
+      created_at: createdAt,
+      updated_at: now,
+    };
+  }
+
+  const isLive = (row: Pick<ConnectionRow, 'enabled' | 'deploy_to_worker'>) =>
+    row.enabled === 1 && row.deploy_to_worker === 1;
+
+  /** Writes revision, audit and place in the order of changes around `writeRow`, in one transaction. */
+  async function commit(
+    project: ProjectRow,
+    row: ConnectionRow,
+    action: 'create' | 'update' | 'restore',
+    caller: ConnectionCaller,
+    writeRow: (tx: Transaction) => Promise<boolean>,
+    details?: Record<string, unknown>,
+  ): Promise<boolean> {
+    return db.write(async (tx) => {
+      if (!(await writeRow(tx))) return false;
+      await insertRevision(tx, row.id, {
+        revision: row.revision,
+        action,
+        name: row.name,
+        author: caller.actor,
+        at: row.updated_at,
+        masked: row.masked,
+        sealed: row.sealed,
+      });
+      if (isLive(row)) await deployments.place(tx, project, row.id, JSON.parse(row.environments));
+      await audit(tx, caller, project, `connection.${action}`, row.name, {
+        connection: row.id,
+        type: row.type,
+        revision: row.revision,
+        ...details,
+      });
+      row.seq = await stampSequence(tx, row.id);
+      return true;
+    });
+  }
+
+  async function create(
+    project: ProjectRow,
+    pathName: string,
+    body: unknown,
+    caller: ConnectionCaller,
+  ): Promise<Stored> {
+    const draft = check(project, pathName, body, caller);
+    const id = randomBytes(12).toString('base64url');
+    const now = Date.now();
+    const row = rowOf(project, id, 1, draft, now, now);
+    const watch = deployments.watch(id, 1);
+    try {
+      await commit(project, row, 'create', caller, async (tx) => {
+        await insertConnection(tx, row, foldName(row.name));
+        return true;
+      });
+    } catch (error) {
+      watch.end();
+      if (isUniqueViolation(error, 'connections_name'))
+        throw new AppError('bad_request', `Connection (name: ${row.name}) already exists!`, {
+          details: { validationErrors: [{ field: 'name', message: 'already exists in this project' }] },
+        });
+      throw error;
+    }
+    return { row, warnings: draft.warnings, deployed: isLive(row), watch };
+  }
+
+  /** Runs `change` on the row as it stands, again when somebody else was faster (unless `ifMatch` forbids that). */
+  async function withCurrent<T>(
+    read: () => Promise<ConnectionRow>,
+    ifMatch: string | undefined,
+    change: (current: ConnectionRow) => Promise<T | undefined>,
+  ): Promise<T> {
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      const current = await read();
+      if (ifMatch !== undefined && !matches(ifMatch, current)) throw new AppError('precondition_failed');
+      const done = await change(current);
+      if (done !== undefined) return done;
+    }
+    throw new AppError('unavailable', 'The connection is being changed by others all the time; try again');
+  }
+
+  async function update(
+    project: ProjectRow,
+    pathName: string,
+    body: unknown,
+    caller: ConnectionCaller,
+    options: { ifMatch?: string; rename?: boolean } = {},
+  ): Promise<Stored> {
+    return withCurrent(
+      () => needForWrite(project, pathName),
+      options.ifMatch,
+      async (current) => {
+        const draft = check(
+          project,
+          pathName,
+          body,
+          caller,
+          { row: current, config: openConfig(current) },
+          options.rename,
+        );
+        const row = rowOf(project, current.id, current.revision + 1, draft, current.created_at, Date.now());
+        const renamed = foldName(row.name) !== foldName(current.name);
+        const watch = deployments.watch(row.id, row.revision);
+        let written = false;
+        try {
+          written = await commit(
+            project,
+            row,
+            'update',
+            caller,
+            (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
+            renamed ? { renamedFrom: current.name } : undefined,
+          );
+        } catch (error) {
+          if (isUniqueViolation(error, 'connections_name'))
+            throw new AppError('bad_request', `Connection (name: ${row.name}) already exists!`);
+          throw error;
+        } finally {
+          if (!written) watch.end();
+        }
+        if (!written) return undefined;
+        return { row, warnings: draft.warnings, deployed: isLive(row) || isLive(current), watch };
+      },
+    );
+  }
+
+  async function remove(
+    project: ProjectRow,
+    pathName: string,
+    caller: ConnectionCaller,
+    ifMatch?: string,
+  ): Promise<Stored> {
+    return withCurrent(
+      () => needForWrite(project, pathName),
+      ifMatch,
+      async (current) => {
+        const watch = deployments.watch(current.id, current.revision);
+        let written = false;
+        try {
+          written = await db.write(async (tx) => {
+            if (!(await markDeleted(tx, current.id, current.revision, Date.now()))) return false;
+            await audit(tx, caller, project, 'connection.delete', current.name, { connection: current.id });
+            current.seq = await stampSequence(tx, current.id);
+            return true;
+          });
+        } finally {
+          if (!written) watch.end();
+        }
+        if (!written) return undefined;
+        return { row: { ...current, enabled: 0 }, warnings: [], deployed: isLive(current), watch };
+      },
+    );
+  }
+
+  /** Every check of Create, or of Update where the name is taken; stores nothing. Answers the warnings. */
+  async function validate(
+    project: ProjectRow,
+    pathName: string,
+    body: unknown,
+    caller: ConnectionCaller,
+  ): Promise<string[]> {
+    const row = await load(project, pathName);
+    const stored = row && { row, config: openConfig(row) };
+    return check(project, pathName, body, caller, stored).warnings;
+  }
+
+  /** A body that is not stored, as a test runs it: secrets left out come from the stored one of that name and type. */
+  async function draft(
+    project: ProjectRow,
+    body: unknown,
+    caller: ConnectionCaller,
+  ): Promise<{ name: string; type: string; config: Config; warnings: string[] }> {
+    const given = typeof body === 'object' && body !== null ? (body as Config) : {};
+    const name = typeof given['name'] === 'string' ? given['name'] : undefined;
+    const row = name === undefined || nameFault(name) ? undefined : await load(project, name);
+    const stored = row && row.type === given['type'] ? { row, config: openConfig(row) } : undefined;
+    const { definition, config, warnings } = check(
+      project,
+      undefined,
+      name === undefined && typeof body === 'object' && body !== null ? { ...body, name: 'draft' } : body,
+      caller,
+      stored,
+    );
+    return { name: config['name'] as string, type: definition.type, config, warnings };
+  }
+
+  /** Audits the reading of secrets; durable before the promise resolves. */
+  async function reveal(project: ProjectRow, row: ConnectionRow, caller: ConnectionCaller): Promise<Config> {
+    const config = openConfig(row);
+    await db.write((tx) =>
+      recordAudit(tx, {
+        actor: caller.actor,
+        project: project.name,
+        action: 'connection.reveal',
+        target: row.name,
+        requestId: caller.requestId,
+      }),
+    );
+    return config;
+  }
+
+  async function latest(project: ProjectRow, name: string): Promise<ConnectionRow> {
+    const row = (await load(project, name)) ?? (await findDeletedConnection(db, project.id, foldName(name)));
+    if (!row) throw new AppError('not_found', `Connection (name: ${name}) was not found!`);
+    return row;
+  }
+
+  async function revisions(
+    project: ProjectRow,
+    name: string,
+  ): Promise<(RevisionRow & { diff: RevisionDiff[] })[]> {
+    const row = await latest(project, name);
+    const rows = await listRevisions(db, row.id);
+    const open = (revision: RevisionRow) =>
+      openConfig({ ...row, masked: revision.masked, sealed: revision.sealed });
+    let before: Config | undefined;
+    return rows.map((revision) => {
+      const after = open(revision);
+      const diff = diffRevisions(definitionOf(row.type), before, after);
+      before = after;
+      return { ...revision, diff };
+    });
+  }
+
+  /** Brings a revision back with its own sealed secrets, of a deleted connection too. */
+  async function restore(
+    project: ProjectRow,
+    name: string,
+    revisionNumber: number,
+    caller: ConnectionCaller,
+    ifMatch?: string,
+  ): Promise<Stored> {
+    return withCurrent(
+      () => latest(project, name),
+      ifMatch,
+      async (current) => {
+        const revision = await findRevision(db, current.id, revisionNumber);
+        if (!revision)
+          throw new AppError('not_found', `Connection (name: ${name}) has no revision ${revisionNumber}`);
+        const config = JSON.parse(revision.masked) as Config;
+        const faults = environmentFaults(project, config);
+        if (faults.length > 0) throw invalid(faults);
+        const row: ConnectionRow = {
+          ...current,
+          name: revision.name,
+          revision: current.revision + 1,
+          enabled: config['enabled'] === false ? 0 : 1,
+          deploy_to_worker: config['deployToWorker'] === false ? 0 : 1,
+          environments: JSON.stringify(listedEnvironments(config)),
+          masked: revision.masked,
+          sealed: revision.sealed,
+          updated_at: Date.now(),
+        };
+        const watch = deployments.watch(row.id, row.revision);
+        let written = false;
+        try {
+          written = await commit(
+            project,
+            row,
+            'restore',
+            caller,
+            (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
+            { from: revisionNumber },
+          );
+        } catch (error) {
+          if (isUniqueViolation(error, 'connections_name'))
+            throw new AppError('bad_request', `Connection (name: ${row.name}) already exists!`);
+          throw error;
+        } finally {
+          if (!written) watch.end();
+        }
+        return written ? { row, warnings: [], deployed: isLive(row) || isLive(current), watch } : undefined;
+      },
+    );
+  }
+
+  /** Deploys or undeploys without a change, in one environment or in all; `not_active` for what is not to be live. */
+  async function deployByHand(
+    project: ProjectRow,
+    name: string,
+    action: 'deploy' | 'undeploy',
+    environment: string | undefined,
+    caller: ConnectionCaller,
+  ): Promise<{ row: ConnectionRow; environments: string[]; watch: DeploymentWatch }> {
+    const row = await need(project, name);
+    if (action === 'deploy' && !isLive(row))
+      throw new AppError(
+        'not_active',
+        `Connection (name: ${row.name}) has ${row.enabled ? 'deployToWorker' : 'enabled'} set to false; set it to true to deploy`,
+      );
+    const targets = targetsOf(project, JSON.parse(row.environments));
+    if (environment !== undefined && !targets.includes(environment))
+      throw invalid([
+        {
+          field: 'environment',
+          message: `must be one of ${targets.join(', ') || '(the connection has none)'}`,
+        },
+      ]);
+    const environments = environment === undefined ? targets : [environment];
+    for (const name of environments)
+      access.require(caller.principal, 'CONNECTIONS:DEPLOY', {
+        project: project.name,
+        connection: row.name,
+        environment: name,
+      });
+    const watch = deployments.watch(row.id, row.revision);
+    try {
+      await db.write(async (tx) => {
+        if (action === 'deploy') await deployments.place(tx, project, row.id, environments);
+        else for (const name of environments) await deployments.withdraw(tx, row.id, name);
+        await audit(tx, caller, project, `connection.${action}`, row.name, { environments });
+        await stampSequence(tx, row.id);
+      });
+    } catch (error) {
+      watch.end();
+      throw error;
+    }
+    return { row, environments, watch };
+  }
+
+  /** Deletes every connection of a project within the caller's transaction; answers whether any was there. */
+  async function removeAll(tx: Transaction, project: ProjectRow, actor: string): Promise<boolean> {
+    const rows = await connectionsOfProject(tx, project.id);
+    for (const row of rows) {
+      await markDeleted(tx, row.id, row.revision, Date.now());
+      await recordAudit(tx, {
+        actor,
+        project: project.name,
+        action: 'connection.delete',
+        target: row.name,
+        details: { connection: row.id },
+      });
+      await stampSequence(tx, row.id);
+    }
+    return rows.length > 0;
+  }
+
+  /** Places every connection of a project anew after its environments changed. */
+  async function replaceAll(tx: Transaction, project: ProjectRow): Promise<void> {
+    for (const row of await connectionsOfProject(tx, project.id)) {
+      if (isLive(row)) await deployments.place(tx, project, row.id, JSON.parse(row.environments));
+      await stampSequence(tx, row.id);
+    }
+  }
+
+  return {
+    openConfig,
+    load,
+    need,
+    create,
+    update,
+    remove,
+    validate,
+    draft,
+    reveal,
+    revisions,
+    restore,
+    deployByHand,
+    removeAll,
+    replaceAll,
+    hasSecrets: async (queries: Pick<Queries, 'all' | 'get'>, projectId: string) =>
+      (await connectionsOfProject(queries, projectId)).some((row) => row.sealed !== '{}'),
+  };
+}
+
+/** The definition of a body's `type`; missing or unknown: `bad_request` on that field. */
+export function definitionOf(type: unknown): ConnectionType {
+  const known = Object.keys(definitions);
+  if (type === undefined || type === null)
+    throw invalid([{ field: 'type', message: `is required; one of ${known.join(', ')}` }]);
+  if (typeof type !== 'string' || !Object.hasOwn(definitions, type))
+    throw invalid([{ field: 'type', message: `must be one of ${known.join(', ')}` }]);
+  return definitions[type as ConnectionTypeId] as ConnectionType;
+}
+
+/** All faults of a body as one error that reads well without its list. */
+export function invalid(faults: FieldFault[]): AppError {
+  const merged = new Map<string, string>();
+  for (const { field, message } of faults) {
+    const earlier = merged.get(field);
+    merged.set(field, earlier === undefined ? message : `${earlier}; ${message}`);
+  }
+  const validationErrors = [...merged].map(([field, message]) => ({ field, message }));
+  const text = validationErrors
+    .map(({ field, message }) => (field ? `${field} ${message}` : message))
+    .join('; ');
+  return new AppError('bad_request', text.length > 2000 ? `${text.slice(0, 2000)} …` : text, {
+    details: { validationErrors },
+  });
+}
+
+/** Quoted entity tag of a connection's state. */
+export function entityTag(row: Pick<ConnectionRow, 'id' | 'revision'>): string {
+  return `"${row.id}.${row.revision}"`;
+}
+
+function matches(ifMatch: string, row: ConnectionRow): boolean {
+  return ifMatch.split(',').some((tag) => tag.trim() === '*' || tag.trim() === entityTag(row));
+}
+
+/** The environments a body asks for: the selected one, else the listed ones; empty: all of the project's. */
+function listedEnvironments(config: Config): string[] {
+  const selected = config['selectedEnvironmentId'];
+  if (typeof selected === 'string') return [selected];
+  return (config['environments'] ?? []) as string[];
+}
+
+function environmentFaults(project: ProjectRow, config: Config): FieldFault[] {
+  const known = (name: string) => project.environments.includes(name);
+  const say = (name: string) =>
+    `'${name}' is not an environment of project '${project.name}' (${project.environments.join(', ') || 'it has none'})`;
+  const faults = ((config['environments'] ?? []) as string[]).flatMap((name, index) =>
+    known(name) ? [] : [{ field: `environments[${index}]`, message: say(name) }],
+  );
+  const selected = config['selectedEnvironmentId'];
+  if (typeof selected === 'string' && !known(selected))
+    faults.push({ field: 'selectedEnvironmentId', message: say(selected) });
+  return faults;
+}

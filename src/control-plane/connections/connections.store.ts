@@ -1,0 +1,166 @@
+import type { Queries, Transaction } from '../store/database.ts';
+
+export interface ConnectionRow {
+  id: string;
+  project_id: string;
+  name: string;
+  type: string;
+  revision: number;
+  seq: number;
+  enabled: number;
+  deploy_to_worker: number;
+  environments: string;
+  masked: string;
+  sealed: string;
+  created_at: number;
+  updated_at: number;
+}
+
+export interface RevisionRow {
+  revision: number;
+  action: string;
+  name: string;
+  author: string;
+  at: number;
+  masked: string;
+  sealed: string;
+}
+
+const columns =
+  'id, project_id, name, type, revision, seq, enabled, deploy_to_worker, environments, masked, sealed, created_at, updated_at';
+
+const byName = `select ${columns} from connections where project_id = $1 and name_key = $2 and deleted_at is null`;
+
+/** The connection of that folded name; deleted ones are not there. */
+export function findConnection(db: Queries | ReadOnly, projectId: string, nameKey: string) {
+  return db.get<ConnectionRow>(byName, [projectId, nameKey]);
+}
+
+/** The connection deleted last under that folded name. */
+export function findDeletedConnection(db: Queries | ReadOnly, projectId: string, nameKey: string) {
+  return db.get<ConnectionRow>(
+    `select ${columns} from connections where project_id = $1 and name_key = $2 and deleted_at is not null order by deleted_at desc, seq desc limit 1`,
+    [projectId, nameKey],
+  );
+}
+
+type ReadOnly = Pick<Queries, 'all' | 'get'>;
+
+const maskedOfType =
+  'select masked, name from connections where project_id = $1 and type = $2 and deleted_at is null order by name_key';
+
+/** Masked texts of one type in order of name: the path that every plain list takes. */
+export function listMasked(db: ReadOnly, projectId: string, type: string) {
+  return db.all<{ masked: string; name: string }>(maskedOfType, [projectId, type]);
+}
+
+/** Masked texts of all types in order of name. */
+export function listAllMasked(db: ReadOnly, projectId: string) {
+  return db.all<{ masked: string; name: string; type: string }>(
+    'select masked, name, type from connections where project_id = $1 and deleted_at is null order by name_key',
+    [projectId],
+  );
+}
+
+export async function insertConnection(tx: Transaction, row: ConnectionRow, nameKey: string): Promise<void> {
+  await tx.run(
+    `insert into connections (${columns}, name_key, deleted_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, null)`,
+    [
+      row.id,
+      row.project_id,
+      row.name,
+      row.type,
+      row.revision,
+      row.seq,
+      row.enabled,
+      row.deploy_to_worker,
+      row.environments,
+      row.masked,
+      row.sealed,
+      row.created_at,
+      row.updated_at,
+      nameKey,
+    ],
+  );
+}
+
+/** Writes a new revision over the row, if it still stands at `expectedRevision`; answers whether it did. */
+export async function updateConnection(
+  tx: Transaction,
+  row: ConnectionRow,
+  nameKey: string,
+  expectedRevision: number,
+): Promise<boolean> {
+  const changed = await tx.run(
+    `update connections set name = $1, name_key = $2, revision = $3, enabled = $4, deploy_to_worker = $5,
+      environments = $6, masked = $7, sealed = $8, updated_at = $9, deleted_at = null
+      where id = $10 and revision = $11`,
+    [
+      row.name,
+      nameKey,
+      row.revision,
+      row.enabled,
+      row.deploy_to_worker,
+      row.environments,
+      row.masked,
+      row.sealed,
+      row.updated_at,
+      row.id,
+      expectedRevision,
+    ],
+  );
+  return changed === 1;
+}
+
+/** Marks the row deleted; it stays for its revisions and to tell workers. Answers whether it stood at that revision. */
+export async function markDeleted(
+  tx: Transaction,
+  id: string,
+  revision: number,
+  at: number,
+): Promise<boolean> {
+  const changed = await tx.run(
+    'update connections set deleted_at = $1, updated_at = $1 where id = $2 and revision = $3 and deleted_at is null',
+    [at, id, revision],
+  );
+  return changed === 1;
+}
+
+/** Gives the row its place in the order of changes; the last statement of its transaction. */
+export async function stampSequence(tx: Transaction, id: string): Promise<number> {
+  const seq = await tx.nextSequence();
+  await tx.run('update connections set seq = $1 where id = $2', [seq, id]);
+  return seq;
+}
+
+export async function insertRevision(tx: Transaction, connectionId: string, row: RevisionRow): Promise<void> {
+  await tx.run(
+    'insert into revisions (connection_id, revision, action, name, masked, sealed, author, at) values ($1, $2, $3, $4, $5, $6, $7, $8)',
+    [connectionId, row.revision, row.action, row.name, row.masked, row.sealed, row.author, row.at],
+  );
+}
+
+const revisionColumns = 'revision, action, name, author, at, masked, sealed';
+
+/** All revisions, oldest first. */
+export function listRevisions(db: ReadOnly, connectionId: string) {
+  return db.all<RevisionRow>(
+    `select ${revisionColumns} from revisions where connection_id = $1 order by revision`,
+    [connectionId],
+  );
+}
+
+export function findRevision(db: ReadOnly, connectionId: string, revision: number) {
+  return db.get<RevisionRow>(
+    `select ${revisionColumns} from revisions where connection_id = $1 and revision = $2`,
+    [connectionId, revision],
+  );
+}
+
+/** Ids and revisions of every connection of a project that is not deleted. */
+export function connectionsOfProject(db: ReadOnly, projectId: string) {
+  return db.all<ConnectionRow>(
+    `select ${columns} from connections where project_id = $1 and deleted_at is null`,
+    [projectId],
+  );
+}

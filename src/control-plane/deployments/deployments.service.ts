@@ -1,0 +1,387 @@
+import { EventEmitter } from 'node:events';
+import { joinSecrets } from '../../contract/masking.ts';
+import type { DesiredConnection, Verdict } from '../../contract/worker-protocol.ts';
+import type { Logger } from '../server/logger.ts';
+import type { ProjectRow } from '../server/route-access.ts';
+import type { Database, Transaction } from '../store/database.ts';
+import type { Sealer } from '../store/sealing.ts';
+import type { ConnectedWorker, ConnectedWorkers } from './connected-workers.ts';
+import {
+  changesSince,
+  type DeployedRow,
+  deploymentsOf,
+  everythingDeployed,
+  placeDeployment,
+  revisionBody,
+  storeVerdict,
+  verdictsOf,
+  withdrawDeployment,
+} from './deployments.store.ts';
+import { targetsOf } from './targets.ts';
+
+/** Collects what workers say of one connection from before its change is committed. */
+export interface DeploymentWatch {
+  end(): void;
+}
+
+interface Watch extends DeploymentWatch {
+  connection: string;
+  revision: number;
+  /** Latest verdict by worker id. */
+  said: Map<string, Verdict>;
+  wake: () => void;
+}
+
+export interface WorkerOutcome {
+  worker: string;
+  success: boolean;
+  message?: string;
+  warnings?: string[];
+}
+
+export interface EnvironmentOutcome {
+  environmentName: string;
+  success: boolean;
+  message: string;
+  workers: WorkerOutcome[];
+}
+
+export interface DeploymentResult {
+  success: boolean;
+  deploymentResults: EnvironmentOutcome[];
+}
+
+export interface SettleOptions {
+  /** How long workers have to answer. */
+  timeoutMs: number;
+  /** Waits for the round trip to the target, too, and counts it. */
+  prove?: boolean;
+}
+
+export interface VerdictEvent {
+  worker: ConnectedWorker;
+  verdicts: Verdict[];
+}
+
+export interface Changes {
+  upTo: number;
+  put: DesiredConnection[];
+  remove: string[];
+}
+
+interface Parts {
+  db: Database;
+  sealer: Sealer;
+  workers: ConnectedWorkers;
+  projectOf: (projectId: string) => Pick<ProjectRow, 'name' | 'environments'> | undefined;
+  environmentId: (name: string) => string | undefined;
+  log: Logger;
+}
+
+const changesPerFrame = 500;
+
+/**
+ * Which environment holds which revision, and what its workers make of it. Emits `changed` when
+ * workers should be told, `verdicts` after they are stored.
+ */
+export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictEvent] }> {
+  readonly #parts: Parts;
+  readonly #watches = new Map<string, Set<Watch>>();
+
+  constructor(parts: Parts) {
+    super();
+    this.setMaxListeners(0);
+    this.#parts = parts;
+  }
+
+  /** Tells, within the change's transaction, every target environment of the connection. */
+  async place(
+    tx: Transaction,
+    project: Pick<ProjectRow, 'environments'>,
+    connectionId: string,
+    listed: readonly string[],
+  ): Promise<void> {
+    const now = Date.now();
+    for (const name of targetsOf(project, listed)) {
+      const id = this.#parts.environmentId(name);
+      if (id) await placeDeployment(tx, connectionId, id, now);
+    }
+  }
+
+  /** Takes a connection back from an environment by hand. */
+  async withdraw(tx: Transaction, connectionId: string, environment: string): Promise<void> {
+    const id = this.#parts.environmentId(environment);
+    if (id) await withdrawDeployment(tx, connectionId, id, Date.now());
+  }
+
+  /** Starts to listen for verdicts on a connection; before the commit, so that none is missed. */
+  watch(connection: string, revision: number): DeploymentWatch {
+    const watches = this.#watches;
+    const watch: Watch = {
+      connection,
+      revision,
+      said: new Map(),
+      wake: () => {},
+      end() {
+        const others = watches.get(connection);
+        others?.delete(watch);
+        if (others?.size === 0) watches.delete(connection);
+      },
+    };
+    const others = watches.get(connection);
+    if (others) others.add(watch);
+    else watches.set(connection, new Set([watch]));
+    return watch;
+  }
+
+  /** Tells the workers, and ends the watch, without waiting for them. */
+  announce(watch: DeploymentWatch): void {
+    watch.end();
+    this.emit('changed');
+  }
+
+  /**
+   * Tells the workers of `environments` and waits for what each of them says: `valid` of this
+   * revision when `open`, else `closed`. Silent ones are named when the time is up.
+   */
+  async settle(
+    deploymentWatch: DeploymentWatch,
+    environments: readonly string[],
+    open: boolean,
+    options: SettleOptions,
+  ): Promise<DeploymentResult> {
+    const watch = deploymentWatch as Watch;
+    const expected = environments.map((environmentName) => ({
+      environmentName,
+      workers: this.#parts.workers.of(environmentName),
+    }));
+    const gone = new Set<string>();
+    const onGone = (worker: ConnectedWorker) => {
+      gone.add(worker.id);
+      watch.wake();
+    };
+    const outcome = (worker: ConnectedWorker) => outcomeOf(watch, worker, open, options.prove ?? false);
+    const settled = () =>
+      expected.every(({ workers }) => workers.every((worker) => gone.has(worker.id) || outcome(worker)));
+    this.#parts.workers.on('gone', onGone);
+    try {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, options.timeoutMs);
+        watch.wake = () => {
+          if (!settled()) return;
+          clearTimeout(timer);
+          resolve();
+        };
+        this.emit('changed');
+        watch.wake();
+      });
+    } finally {
+      this.#parts.workers.off('gone', onGone);
+      watch.end();
+    }
+    const results = expected.map(({ environmentName, workers }) =>
+      summary(
+        environmentName,
+        workers.map(
+          (worker) =>
+            outcome(worker) ?? {
+              worker: worker.name,
+              success: false,
+              message: gone.has(worker.id)
+                ? 'disconnected before it answered; it catches up when it is back'
+                : `did not answer within ${options.timeoutMs} ms`,
+            },
+        ),
+        open,
+      ),
+    );
+    return { success: results.every(({ success }) => success), deploymentResults: results };
+  }
+
+  /** Environments that were told of the connection: where it has to close when it is no longer live. */
+  async placedIn(connectionId: string): Promise<string[]> {
+    return (await deploymentsOf(this.#parts.db, connectionId)).map(({ environment }) => environment);
+  }
+
+  /** Stores what a worker says, wakes whoever waits, and only then lets it be seen. */
+  async recordVerdicts(worker: ConnectedWorker, verdicts: Verdict[]): Promise<void> {
+    const now = Date.now();
+    await this.#parts.db.write(async (tx) => {
+      for (const verdict of verdicts)
+        await storeVerdict(tx, { id: worker.id, environmentId: worker.environment.id }, verdict, now);
+    });
+    for (const verdict of verdicts)
+      for (const watch of this.#watches.get(verdict.connection) ?? []) {
+        if (verdict.step !== 'closed' && verdict.revision < watch.revision) continue;
+        watch.said.set(worker.id, verdict);
+        watch.wake();
+      }
+    this.emit('verdicts', { worker, verdicts });
+  }
+
+  /** What an environment has to be told after `seq`; at most a frame's worth. */
+  async changesSince(
+    environment: { id: string; name: string },
+    seq: number,
+    catchUp: boolean,
+  ): Promise<Changes> {
+    const rows = await changesSince(this.#parts.db, environment.id, seq, changesPerFrame);
+    const changes: Changes = { upTo: rows.at(-1)?.seq ?? seq, put: [], remove: [] };
+    for (const row of rows) {
+      const desired = this.#isDesired(row, environment.name) && (await this.#desired(row, catchUp));
+      if (desired) changes.put.push(desired);
+      else changes.remove.push(row.id);
+    }
+    return changes;
+  }
+
+  /** Everything an environment has to hold. */
+  async snapshot(environment: {
+    id: string;
+    name: string;
+  }): Promise<{ upTo: number; items: DesiredConnection[] }> {
+    const rows = await everythingDeployed(this.#parts.db, environment.id);
+    const items: DesiredConnection[] = [];
+    for (const row of rows) {
+      const desired = this.#isDesired(row, environment.name) && (await this.#desired(row, true));
+      if (desired) items.push(desired);
+    }
+    return { upTo: rows.at(-1)?.seq ?? 0, items };
+  }
+
+  #isDesired(row: DeployedRow, environment: string): boolean {
+    const project = this.#parts.projectOf(row.project_id);
+    return (
+      project !== undefined &&
+      row.deleted_at === null &&
+      row.enabled === 1 &&
+      row.deploy_to_worker === 1 &&
+      row.undeployed === 0 &&
+      targetsOf(project, JSON.parse(row.environments)).includes(environment)
+    );
+  }
+
+  async #desired(row: DeployedRow, withLastGood: boolean): Promise<DesiredConnection | undefined> {
+    try {
+      const desired: DesiredConnection = {
+        connection: row.id,
+        project: this.#parts.projectOf(row.project_id)?.name ?? '',
+        name: row.name,
+        type: row.type,
+        revision: row.revision,
+        config: this.#open(row, row),
+      };
+      if (withLastGood && row.last_good_revision !== null && row.last_good_revision !== row.revision) {
+        const body = await revisionBody(this.#parts.db, row.id, row.last_good_revision);
+        if (body) desired.lastGood = { revision: row.last_good_revision, config: this.#open(row, body) };
+      }
+      return desired;
+    } catch (error) {
+      this.#parts.log.error(
+        { connection: row.id, err: error },
+        'connection cannot be opened, its workers keep what they have',
+      );
+      return undefined;
+    }
+  }
+
+  #open(row: DeployedRow, body: { masked: string; sealed: string }): Record<string, unknown> {
+    const secrets: Record<string, string> = {};
+    for (const [field, ciphertext] of Object.entries(JSON.parse(body.sealed) as Record<string, string>))
+      secrets[field] = this.#parts.sealer.open(ciphertext, {
+        project: row.project_id,
+        connection: row.id,
+        field,
+      });
+    return joinSecrets(JSON.parse(body.masked), secrets) as Record<string, unknown>;
+  }
+
+  /** What each environment and worker makes of a connection. */
+  async status(connection: { id: string; revision: number; project_id: string }): Promise<unknown[]> {
+    const [environments, verdicts] = await Promise.all([
+      deploymentsOf(this.#parts.db, connection.id),
+      verdictsOf(this.#parts.db, connection.id),
+    ]);
+    return environments.map((row) => {
+      const connected = this.#parts.workers.of(row.environment);
+      return {
+        environmentName: row.environment,
+        revision: row.undeployed ? null : connection.revision,
+        undeployed: row.undeployed === 1,
+        lastGoodRevision: row.last_good_revision,
+        since: new Date(row.updated_at).toISOString(),
+        workers: verdicts
+          .filter((verdict) => verdict.environment_id === row.environment_id)
+          .map((verdict) => ({
+            worker: verdict.worker,
+            connected: connected.some(({ id }) => id === verdict.worker_id),
+            revision: verdict.revision,
+            step: verdict.step,
+            code: verdict.code,
+            message: verdict.message,
+            servingRevision: verdict.serving,
+            warnings: JSON.parse(verdict.warnings) as string[],
+            at: new Date(verdict.at).toISOString(),
+          })),
+      };
+    });
+  }
+}
+
+function outcomeOf(
+  watch: Watch,
+  worker: ConnectedWorker,
+  open: boolean,
+  prove: boolean,
+): WorkerOutcome | undefined {
+  const verdict = watch.said.get(worker.id);
+  if (!verdict) return undefined;
+  const warnings = verdict.warnings?.length ? { warnings: verdict.warnings } : {};
+  const done = (success: boolean, message?: string): WorkerOutcome => ({
+    worker: worker.name,
+    success,
+    ...(message ? { message } : {}),
+    ...warnings,
+  });
+  if (!open) return verdict.step === 'closed' ? done(true) : undefined;
+  switch (verdict.step) {
+    case 'refused':
+      return done(
+        false,
+        verdict.serving === undefined
+          ? (verdict.message ?? 'refused')
+          : `${verdict.message ?? 'refused'}; revision ${verdict.serving} goes on serving`,
+      );
+    case 'valid':
+      return prove ? undefined : done(true);
+    case 'connected':
+      return done(true);
+    case 'unreachable':
+      return prove ? done(false, verdict.message) : done(true);
+    case 'closed':
+      return done(false, 'closed by a later change');
+    default:
+      return undefined;
+  }
+}
+
+function summary(environmentName: string, workers: WorkerOutcome[], open: boolean): EnvironmentOutcome {
+  const applied = workers.filter(({ success }) => success).length;
+  if (workers.length === 0)
+    return {
+      environmentName,
+      success: !open,
+      message: open
+        ? 'no worker is connected; the connection is deployed when one connects'
+        : 'no worker is connected; nothing is open',
+      workers,
+    };
+  const failed = workers.find(({ success }) => !success);
+  const counted = `${open ? 'applied by' : 'closed on'} ${applied} of ${workers.length} worker${workers.length === 1 ? '' : 's'}`;
+  return {
+    environmentName,
+    success: !failed,
+    message: failed ? `${counted}; ${failed.worker}: ${failed.message}` : counted,
+    workers,
+  };
+}

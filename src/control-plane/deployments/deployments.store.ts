@@ -1,0 +1,153 @@
+import type { Verdict } from '../../contract/worker-protocol.ts';
+import type { Queries, Transaction } from '../store/database.ts';
+
+type ReadOnly = Pick<Queries, 'all' | 'get'>;
+
+/** A connection with what one environment was told of it. */
+export interface DeployedRow {
+  id: string;
+  project_id: string;
+  name: string;
+  type: string;
+  revision: number;
+  seq: number;
+  enabled: number;
+  deploy_to_worker: number;
+  environments: string;
+  masked: string;
+  sealed: string;
+  deleted_at: number | null;
+  undeployed: number;
+  last_good_revision: number | null;
+}
+
+const deployedColumns =
+  'c.id, c.project_id, c.name, c.type, c.revision, c.seq, c.enabled, c.deploy_to_worker, c.environments, c.masked, c.sealed, c.deleted_at, d.undeployed, d.last_good_revision';
+
+const changes = `select ${deployedColumns} from connections c
+  join deployments d on d.connection_id = c.id and d.environment_id = $1
+  where c.seq > $2 order by c.seq limit $3`;
+
+/** What changed for an environment after `seq`, in order; deletions included. */
+export function changesSince(db: ReadOnly, environmentId: string, seq: number, limit: number) {
+  return db.all<DeployedRow>(changes, [environmentId, seq, limit]);
+}
+
+/** Everything an environment was ever told of that is not deleted. */
+export function everythingDeployed(db: ReadOnly, environmentId: string) {
+  return db.all<DeployedRow>(
+    `select ${deployedColumns} from deployments d join connections c on c.id = d.connection_id
+      where d.environment_id = $1 and c.deleted_at is null order by c.seq`,
+    [environmentId],
+  );
+}
+
+/** Records that an environment is (again) told of a connection. */
+export async function placeDeployment(
+  tx: Transaction,
+  connectionId: string,
+  environmentId: string,
+  now: number,
+): Promise<void> {
+  await tx.run(
+    `insert into deployments (connection_id, environment_id, undeployed, last_good_revision, updated_at)
+      values ($1, $2, 0, null, $3)
+      on conflict (connection_id, environment_id) do update set undeployed = 0, updated_at = $3`,
+    [connectionId, environmentId, now],
+  );
+}
+
+/** Marks a connection undeployed by hand in an environment. */
+export async function withdrawDeployment(
+  tx: Transaction,
+  connectionId: string,
+  environmentId: string,
+  now: number,
+): Promise<void> {
+  await tx.run(
+    'update deployments set undeployed = 1, updated_at = $3 where connection_id = $1 and environment_id = $2',
+    [connectionId, environmentId, now],
+  );
+}
+
+/** Stores a verdict, if that environment was told of the connection and nothing newer is known. */
+export async function storeVerdict(
+  tx: Transaction,
+  worker: { id: string; environmentId: string },
+  verdict: Verdict,
+  now: number,
+): Promise<void> {
+  if (verdict.step === 'valid' || verdict.step === 'connected')
+    await tx.run(
+      `update deployments set last_good_revision = $3 where connection_id = $1 and environment_id = $2
+        and (last_good_revision is null or last_good_revision < $3)`,
+      [verdict.connection, worker.environmentId, verdict.revision],
+    );
+  await tx.run(
+    `insert into verdicts (connection_id, worker_id, environment_id, revision, step, code, message, serving, warnings, at)
+      select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
+      where exists (select 1 from deployments where connection_id = $1 and environment_id = $3)
+      on conflict (connection_id, worker_id) do update set environment_id = $3, revision = $4, step = $5, code = $6,
+        message = $7, serving = $8, warnings = $9, at = $10
+      where verdicts.revision <= $4`,
+    [
+      verdict.connection,
+      worker.id,
+      worker.environmentId,
+      verdict.revision,
+      verdict.step,
+      verdict.code ?? null,
+      verdict.message ?? null,
+      verdict.serving ?? null,
+      JSON.stringify(verdict.warnings ?? []),
+      now,
+    ],
+  );
+}
+
+export interface DeploymentRow {
+  environment_id: string;
+  environment: string;
+  undeployed: number;
+  last_good_revision: number | null;
+  updated_at: number;
+}
+
+/** What each environment was told of a connection. */
+export function deploymentsOf(db: ReadOnly, connectionId: string) {
+  return db.all<DeploymentRow>(
+    `select d.environment_id, e.name as environment, d.undeployed, d.last_good_revision, d.updated_at
+      from deployments d join environments e on e.id = d.environment_id where d.connection_id = $1 order by e.name`,
+    [connectionId],
+  );
+}
+
+export interface VerdictRow {
+  environment_id: string;
+  worker_id: string;
+  worker: string;
+  revision: number;
+  step: string;
+  code: string | null;
+  message: string | null;
+  serving: number | null;
+  warnings: string;
+  at: number;
+}
+
+/** What each worker last said of a connection. */
+export function verdictsOf(db: ReadOnly, connectionId: string) {
+  return db.all<VerdictRow>(
+    `select v.environment_id, v.worker_id, w.name as worker, v.revision, v.step, v.code, v.message, v.serving, v.warnings, v.at
+      from verdicts v join workers w on w.id = v.worker_id where v.connection_id = $1 order by w.name`,
+    [connectionId],
+  );
+}
+
+/** The stored body of one revision. */
+export function revisionBody(db: ReadOnly, connectionId: string, revision: number) {
+  return db.get<{ masked: string; sealed: string; name: string }>(
+    'select masked, sealed, name from revisions where connection_id = $1 and revision = $2',
+    [connectionId, revision],
+  );
+}

@@ -1,0 +1,234 @@
+import Fastify, { type FastifyInstance } from 'fastify';
+import type { WebSocketServer } from 'ws';
+import { type Channel, WORKER_STREAM_PATH } from '../../contract/channel.ts';
+import { auditRoutes } from '../audit/audit.routes.ts';
+import { createAudit, purgeAudit } from '../audit/audit.service.ts';
+import { type Access, createAccess } from '../auth/access.ts';
+import { bootstrapAdminToken } from '../auth/admin-token.ts';
+import { registerFormParser } from '../auth/form-parser.ts';
+import { logInRoutes } from '../auth/log-in.routes.ts';
+import { createLogIn } from '../auth/log-in.service.ts';
+import { tokenRoutes } from '../auth/tokens.routes.ts';
+import { createTokens, purgeLogIns } from '../auth/tokens.service.ts';
+import { userRoutes } from '../auth/users.routes.ts';
+import { createUsers } from '../auth/users.service.ts';
+import { connectionRoutes } from '../connections/connections.routes.ts';
+import { createConnections } from '../connections/connections.service.ts';
+import { ConnectedWorkers } from '../deployments/connected-workers.ts';
+import { Deployments } from '../deployments/deployments.service.ts';
+import { environmentRoutes } from '../environments/environments.routes.ts';
+import { createEnvironments } from '../environments/environments.service.ts';
+import { purgeHealth, recordHealth } from '../health/health.service.ts';
+import { operationRoutes } from '../operations/operations.routes.ts';
+import { projectRoutes } from '../projects/projects.routes.ts';
+import { createProjects, type Projects } from '../projects/projects.service.ts';
+import type { Database } from '../store/database.ts';
+import type { MasterKey } from '../store/master-key.ts';
+import { createSealer, verifyCanary } from '../store/sealing.ts';
+import { registerAccess } from './access-hook.ts';
+import { connectionTypeRoutes } from './connection-types.routes.ts';
+import { docsRoutes } from './docs.routes.ts';
+import { registerErrorHandler } from './error-handler.ts';
+import { publishEvents } from './event-sources.ts';
+import { Events, eventRoutes } from './events.routes.ts';
+import { purgeIdempotency, registerIdempotency } from './idempotency.ts';
+import type { Logger } from './logger.ts';
+import { metricsRoutes } from './metrics.ts';
+import { collectOpenApi } from './openapi.ts';
+import { systemRoutes } from './system.routes.ts';
+import { usageTokens } from './usage-tokens.ts';
+import { WorkerHub } from './worker-hub.ts';
+import { acceptWorkers } from './worker-stream.ts';
+import { workerRoutes } from './workers.routes.ts';
+
+export interface ControlPlaneOptions {
+  db: Database;
+  masterKeys: readonly MasterKey[];
+  secretsDirectory: string;
+  adminToken?: string;
+  bootstrapProjects: readonly string[];
+  /** How long audit rows are kept. */
+  auditDays: number;
+  /** How long a change waits for the workers by default; 10,000 ms. */
+  deployTimeoutMs?: number;
+  tls?: { cert: Buffer; key: Buffer };
+  version: string;
+  log: Logger & { level?: string };
+}
+
+export interface ControlPlane {
+  app: FastifyInstance;
+  /** Where the first admin token was written, at the start that made it. */
+  adminTokenPath: string | null;
+  /** Answers the bound URL. */
+  listen(address: { host: string; port: number }): Promise<string>;
+  /** Takes the stream of the worker in this process. */
+  attachEmbedded(channel: Channel, environment: string): void;
+  /** Drains: refuses new requests, lets running ones finish, ends streams. */
+  close(): Promise<void>;
+}
+
+const housekeepingMs = 10 * 60_000;
+
+/** Composes the control plane: store, features, routes, the stream of the workers. */
+export async function buildControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  const { db, log, version } = options;
+  const sealer = createSealer(options.masterKeys);
+  await verifyCanary(db, sealer);
+
+  const access = await createAccess(db);
+  const environments = await createEnvironments(db);
+  const workers = new ConnectedWorkers();
+  let projects: Projects;
+  const deployments = new Deployments({
+    db,
+    sealer,
+    workers,
+    projectOf: (id) => projects.findById(id),
+    environmentId: (name) => environments.find(name)?.id,
+    log,
+  });
+  const connections = createConnections({ db, sealer, access, deployments });
+  projects = await createProjects(db, { access, connections });
+  await environments.ensure('production');
+  await projects.ensure(options.bootstrapProjects);
+  const { path: adminTokenPath } = await bootstrapAdminToken(db, access, {
+    given: options.adminToken,
+    secretsDirectory: options.secretsDirectory,
+  });
+
+  const hub = new WorkerHub({
+    db,
+    workers,
+    deployments,
+    recordHealth: (worker, reports) => recordHealth(db, worker, reports),
+    usageTokens: (environment) => usageTokens(environment, access, (name) => projects.find(name)),
+    log,
+  });
+  environments.onRevoked((id) => hub.revoke(id));
+
+  let ready = false;
+  let loopback = true;
+  const app = Fastify({
+    loggerInstance: log as never,
+    disableRequestLogging: true,
+    genReqId: () => requestId(),
+    bodyLimit: 1024 * 1024,
+    forceCloseConnections: 'idle',
+    exposeHeadRoutes: false,
+    return503OnClosing: true,
+    routerOptions: { ignoreTrailingSlash: true, caseSensitive: true, maxParamLength: 4096 },
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: true } },
+    ...(options.tls ? { https: options.tls } : {}),
+  }) as unknown as FastifyInstance;
+
+  registerErrorHandler(app);
+  const openApi = collectOpenApi(app, version);
+  registerAccess(app, { access, projects });
+  registerIdempotency(app, db);
+  registerFormParser(app);
+  hardenHeaders(app);
+
+  const events = new Events();
+  publishEvents(events, { db, app, deployments, workers, projects });
+
+  systemRoutes(app, { db, isReady: () => ready });
+  connectionRoutes(app, {
+    db,
+    access,
+    connections,
+    deployments,
+    workers,
+    deployTimeoutMs: options.deployTimeoutMs ?? 10_000,
+  });
+  operationRoutes(app, { access, connections, deployments, workers, hub });
+  connectionTypeRoutes(app);
+  projectRoutes(app, { projects, access });
+  environmentRoutes(app, { environments });
+  workerRoutes(app, { db, environments, workers });
+  logInRoutes(app, { logIn: createLogIn(db, access) });
+  tokenRoutes(app, { tokens: createTokens(db, access) });
+  userRoutes(app, { users: createUsers(db, access) });
+  auditRoutes(app, { audit: createAudit(db, { access, projects }) });
+  eventRoutes(app, { access, events });
+  metricsRoutes(app, { db, access, workers, loopback: () => loopback, version });
+  docsRoutes(app, openApi);
+  refreshTokensAfterChanges(app, hub);
+
+  const housekeeping = setInterval(() => {
+    Promise.all([
+      purgeAudit(db, options.auditDays),
+      purgeHealth(db),
+      purgeIdempotency(db),
+      purgeLogIns(db, access),
+    ]).catch((error) => log.warn({ err: error }, 'housekeeping failed; it is tried again'));
+  }, housekeepingMs);
+  housekeeping.unref();
+
+  await app.ready();
+  let streams: WebSocketServer | undefined;
+
+  return {
+    app,
+    adminTokenPath,
+    async listen({ host, port }) {
+      streams = await acceptWorkers(app.server, { path: WORKER_STREAM_PATH, environments, hub, log });
+      loopback = isLoopback(host);
+      const url = await app.listen({ host, port });
+      ready = true;
+      return url;
+    },
+    attachEmbedded(channel, environment) {
+      const row = environments.find(environment);
+      if (!row) throw new Error(`There is no environment ${environment}`);
+      hub.attach(channel, { id: 'embedded', environment: { id: row.id, name: row.name } });
+    },
+    async close() {
+      ready = false;
+      clearInterval(housekeeping);
+      // The hub first: operations that wait for workers would hold up the server's own draining.
+      const draining = app.close();
+      await Promise.race([draining, new Promise((resolve) => setTimeout(resolve, 10_000).unref())]);
+      hub.close();
+      for (const client of streams?.clients ?? []) client.terminate();
+      streams?.close();
+      access.close();
+      await draining;
+      await db.close();
+    },
+  };
+}
+
+/** Workers check tokens by themselves, so they are told when tokens, users or projects change. */
+function refreshTokensAfterChanges(app: FastifyInstance, hub: WorkerHub): void {
+  const concerned = /^\/apiops\/(tokens|users|projects)\/(:[a-z]+\/)?$/;
+  app.addHook('onResponse', (request, reply, done) => {
+    const isWrite = request.method !== 'GET' && reply.statusCode < 300;
+    if (isWrite && concerned.test(request.routeOptions.url ?? '')) hub.refreshTokens();
+    done();
+  });
+}
+
+function hardenHeaders(app: FastifyInstance): void {
+  app.addHook('onSend', async (_request, reply) => {
+    reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store');
+  });
+}
+
+const loopbackHosts = new Set(['127.0.0.1', '::1', 'localhost']);
+
+/** Whether a server bound to this host is reached from this machine alone. */
+export function isLoopback(host: string): boolean {
+  return loopbackHosts.has(host) || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+const processPart = Math.random().toString(36).slice(2, 8);
+let requests = 0;
+
+/** Unique enough to find a request in the log of one process. */
+function requestId(): string {
+  requests += 1;
+  return `${processPart}-${requests.toString(36)}`;
+}
+
+export type { Access };

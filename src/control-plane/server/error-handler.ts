@@ -1,0 +1,77 @@
+import type { FastifyError, FastifyInstance } from 'fastify';
+import { AppError, errorBody, type FieldFault } from '../../errors.ts';
+
+/** Makes every failure an answer of the error table; what is our own fault is logged under the request's id. */
+export function registerErrorHandler(app: FastifyInstance): void {
+  app.setErrorHandler((raised, request, reply) => {
+    const error = toAppError(raised);
+    const { status } = error.entry;
+    if (error.code === 'internal_error') request.log.error({ err: raised }, 'internal error');
+    else if (status >= 500)
+      request.log.warn({ err: { code: error.code, message: error.message } }, 'request failed');
+    if (error.details.retryAfter !== undefined) reply.header('retry-after', error.details.retryAfter);
+    if (status === 401) reply.header('www-authenticate', 'Bearer');
+    return reply.status(status).type('application/json; charset=utf-8').send(errorBody(error, request.id));
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const error = new AppError('not_found', 'There is nothing at this path');
+    return reply.status(404).type('application/json; charset=utf-8').send(errorBody(error, request.id));
+  });
+}
+
+function toAppError(raised: unknown): AppError {
+  if (raised instanceof AppError) return raised;
+  const error = raised as Partial<FastifyError>;
+  if (error.validation) return validationError(error as FastifyError);
+  switch (error.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new AppError('payload_too_large', undefined, { cause: raised });
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new AppError('unsupported_media_type', 'The body must be application/json', { cause: raised });
+    default:
+      break;
+  }
+  const status = error.statusCode ?? 500;
+  if (status === 413) return new AppError('payload_too_large', undefined, { cause: raised });
+  if (status === 415) return new AppError('unsupported_media_type', undefined, { cause: raised });
+  if (status >= 400 && status < 500) return new AppError('bad_request', malformed(error), { cause: raised });
+  return new AppError('internal_error', undefined, { cause: raised });
+}
+
+/** Fastify's own words where they are safe; a parser's would quote the body. */
+function malformed(error: Partial<FastifyError>): string {
+  if (error.code?.startsWith('FST_ERR_CTP_EMPTY')) return 'The body is empty; send a JSON object';
+  if (error.code?.startsWith('FST_')) return String(error.message);
+  return 'The body is not valid JSON';
+}
+
+function validationError(error: FastifyError): AppError {
+  const faults: FieldFault[] = (error.validation ?? []).map((entry) => {
+    const params = entry.params as Record<string, unknown>;
+    const missing = entry.keyword === 'required' ? String(params['missingProperty']) : '';
+    const unknown = entry.keyword === 'additionalProperties' ? String(params['additionalProperty']) : '';
+    const path = entry.instancePath
+      .split('/')
+      .slice(1)
+      .map((part) => (/^\d+$/.test(part) ? `[${part}]` : `.${part}`))
+      .join('')
+      .replace(/^\./, '');
+    const field = [path, missing || unknown].filter(Boolean).join('.');
+    const message = missing
+      ? 'is required'
+      : unknown
+        ? 'is not a known field'
+        : wording(entry.keyword, params, entry.message);
+    return { field: field || (error.validationContext ?? 'body'), message };
+  });
+  const merged = [...new Map(faults.map((fault) => [fault.field, fault])).values()];
+  return new AppError('bad_request', merged.map(({ field, message }) => `${field} ${message}`).join('; '), {
+    details: { validationErrors: merged },
+  });
+}
+
+function wording(keyword: string, params: Record<string, unknown>, message: string | undefined): string {
+  if (keyword === 'enum') return `must be one of ${(params['allowedValues'] as unknown[]).join(', ')}`;
+  if (keyword === 'const') return `must be ${JSON.stringify(params['allowedValue'])}`;
+  return message ?? 'is not valid';
+}

@@ -1,0 +1,82 @@
+import type { FastifyInstance } from 'fastify';
+import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
+import type { Deployments } from '../deployments/deployments.service.ts';
+import type { Projects } from '../projects/projects.service.ts';
+import type { Database } from '../store/database.ts';
+import type { Events } from './events.routes.ts';
+
+interface Sources {
+  db: Database;
+  app: FastifyInstance;
+  deployments: Deployments;
+  workers: ConnectedWorkers;
+  projects: Projects;
+}
+
+const changeRoute =
+  /^\/apiops\/projects\/:project\/connections\/:connection\/(deploy\/|undeploy\/|revisions\/:revision\/restore\/)?$/;
+
+/** Turns what happens in the features into events; looked up only while somebody listens. */
+export function publishEvents(events: Events, { db, app, deployments, workers, projects }: Sources): void {
+  app.addHook('onResponse', (request, reply, done) => {
+    const { method, routeOptions, params } = request;
+    if (method !== 'GET' && reply.statusCode < 300 && changeRoute.test(routeOptions.url ?? '')) {
+      const { connection } = params as { connection: string };
+      const action = { POST: 'created', PUT: 'updated', DELETE: 'deleted' }[method] ?? 'changed';
+      const sub = /\/(deploy|undeploy|restore)\/$/.exec(routeOptions.url ?? '')?.[1];
+      events.publish({
+        event: 'connection',
+        data: {
+          project: request.project.name,
+          connection,
+          action: sub ? `${sub}ed` : action,
+          by: request.principal.actor,
+        },
+        scope: { project: request.project.name, connection },
+      });
+    }
+    done();
+  });
+
+  deployments.on('verdicts', ({ worker, verdicts }) => {
+    if (events.listenerCount('event') === 0) return;
+    void (async () => {
+      for (const verdict of verdicts) {
+        const row = await db.get<{ name: string; project_id: string }>(
+          'select name, project_id from connections where id = $1',
+          [verdict.connection],
+        );
+        const project = row && projects.findById(row.project_id);
+        if (!row || !project) continue;
+        events.publish({
+          event: 'deployment',
+          data: {
+            project: project.name,
+            connection: row.name,
+            environmentName: worker.environment.name,
+            worker: worker.name,
+            revision: verdict.revision,
+            step: verdict.step,
+            ...(verdict.code ? { code: verdict.code } : {}),
+            ...(verdict.message ? { message: verdict.message } : {}),
+          },
+          scope: { project: project.name, connection: row.name, environment: worker.environment.name },
+        });
+      }
+    })().catch(() => {
+      // The stream is a courtesy: what could not be looked up now is shown by the next read.
+    });
+  });
+
+  for (const state of ['come', 'gone'] as const)
+    workers.on(state, (worker) =>
+      events.publish({
+        event: 'worker',
+        data: {
+          environmentName: worker.environment.name,
+          worker: worker.name,
+          connected: state === 'come',
+        },
+      }),
+    );
+}

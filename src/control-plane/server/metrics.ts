@@ -1,0 +1,104 @@
+import type { FastifyInstance } from 'fastify';
+import { AppError } from '../../errors.ts';
+import type { Access } from '../auth/access.ts';
+import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
+import type { Database } from '../store/database.ts';
+
+interface Services {
+  db: Database;
+  access: Access;
+  workers: ConnectedWorkers;
+  /** Whether the server listens on loopback alone: then no token is asked for. */
+  loopback: () => boolean;
+  version: string;
+}
+
+/** Upper bounds in seconds. */
+const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+interface Series {
+  count: number;
+  seconds: number;
+  /** Requests at most as slow as the bound of the same place, not cumulated. */
+  within: number[];
+}
+
+/** `GET /metrics` in the Prometheus text format 0.0.4; labels hold no name that a client chose but of projects' types. */
+export function metricsRoutes(
+  app: FastifyInstance,
+  { db, access, workers, loopback, version }: Services,
+): void {
+  const requests = new Map<string, Series>();
+
+  app.addHook('onResponse', (request, reply, done) => {
+    const route = request.routeOptions.url ?? 'none';
+    const key = `method="${request.method}",route="${route}",status="${reply.statusCode}"`;
+    const series = requests.get(key) ?? { count: 0, seconds: 0, within: buckets.map(() => 0) };
+    requests.set(key, series);
+    const seconds = reply.elapsedTime / 1000;
+    series.count += 1;
+    series.seconds += seconds;
+    const bucket = buckets.findIndex((bound) => seconds <= bound);
+    if (bucket >= 0) series.within[bucket]! += 1;
+    done();
+  });
+
+  app.get(
+    '/metrics',
+    {
+      config: { access: 'public' },
+      schema: { tags: ['system'], summary: 'Prometheus metrics; ADMIN unless bound to loopback' },
+    },
+    async (request, reply) => {
+      if (!loopback()) {
+        const principal = access.authenticate(request.headers.authorization);
+        if (!access.allows(principal, 'ADMIN', {}))
+          throw new AppError('forbidden', 'The token lacks the permission ADMIN');
+      }
+      return reply.type('text/plain; version=0.0.4; charset=utf-8').send(await render());
+    },
+  );
+
+  async function render(): Promise<string> {
+    const lines: string[] = [];
+    const metric = (name: string, type: string, help: string, samples: [labels: string, value: number][]) => {
+      lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
+      for (const [labels, value] of samples) lines.push(`${name}${labels ? `{${labels}}` : ''} ${value}`);
+    };
+    const connections = await db.all<{ type: string; enabled: number; count: number }>(
+      'select type, enabled, count(*) as count from connections where deleted_at is null group by type, enabled',
+    );
+    const steps = await db.all<{ step: string; count: number }>(
+      'select step, count(*) as count from verdicts group by step',
+    );
+    metric('plugboard_info', 'gauge', 'Version of this process.', [[`version="${version}"`, 1]]);
+    metric('plugboard_workers_connected', 'gauge', 'Workers whose stream ends here.', [['', workers.count]]);
+    metric(
+      'plugboard_connections',
+      'gauge',
+      'Stored connections.',
+      connections.map(({ type, enabled, count }) => [`type="${type}",enabled="${enabled === 1}"`, count]),
+    );
+    metric(
+      'plugboard_verdicts',
+      'gauge',
+      'What workers last said of connections, by step.',
+      steps.map(({ step, count }) => [`step="${step}"`, count]),
+    );
+    metric('process_resident_memory_bytes', 'gauge', 'Resident memory.', [['', process.memoryUsage.rss()]]);
+    metric('process_uptime_seconds', 'gauge', 'Since the start.', [['', process.uptime()]]);
+    lines.push('# HELP plugboard_http_request_duration_seconds Time to answer.');
+    lines.push('# TYPE plugboard_http_request_duration_seconds histogram');
+    const name = 'plugboard_http_request_duration_seconds';
+    for (const [labels, { count, seconds, within }] of requests) {
+      let sum = 0;
+      buckets.forEach((bound, place) => {
+        sum += within[place]!;
+        lines.push(`${name}_bucket{${labels},le="${bound}"} ${sum}`);
+      });
+      lines.push(`${name}_bucket{${labels},le="+Inf"} ${count}`);
+      lines.push(`${name}_sum{${labels}} ${seconds}`, `${name}_count{${labels}} ${count}`);
+    }
+    return `${lines.join('\n')}\n`;
+  }
+}

@@ -1,0 +1,434 @@
+import { randomBytes } from 'node:crypto';
+import type { Channel } from '../../contract/channel.ts';
+import {
+  CLOSE_CODES,
+  type Failure,
+  type FromWorker,
+  type HealthReport,
+  PROTOCOL_VERSION,
+  type StageResult,
+  type ToWorker,
+  type UsageToken,
+} from '../../contract/worker-protocol.ts';
+import { AppError, ERRORS, type ErrorCode } from '../../errors.ts';
+import type { ConnectedWorker, ConnectedWorkers } from '../deployments/connected-workers.ts';
+import type { Deployments } from '../deployments/deployments.service.ts';
+import type { Database } from '../store/database.ts';
+import type { Logger } from './logger.ts';
+import { ProofSchedule } from './proof-schedule.ts';
+
+/** Who opened the stream: proven by an enrolment token, or the embedded worker. */
+export interface Enrollment {
+  id: string;
+  environment: { id: string; name: string };
+}
+
+interface PendingRequest {
+  resolve(result: unknown): void;
+  reject(error: AppError): void;
+  onStage: ((stage: StageResult) => void) | undefined;
+}
+
+interface Session extends ConnectedWorker {
+  enrollmentId: string;
+  channel: Channel;
+  /** Position the worker has been brought to; null: it needs a snapshot. */
+  cursor: number | null;
+  /** Still on its first catch-up, which carries last good revisions. */
+  catchingUp: boolean;
+  acknowledged: number;
+  pending: Map<string, PendingRequest>;
+}
+
+interface Parts {
+  db: Database;
+  workers: ConnectedWorkers;
+  deployments: Deployments;
+  recordHealth: (worker: ConnectedWorker, reports: HealthReport[]) => Promise<void>;
+  usageTokens: (environment: string) => UsageToken[];
+  log: Logger;
+}
+
+export interface RequestOptions {
+  timeoutMs: number;
+  signal?: AbortSignal;
+  onStage?: (stage: StageResult) => void;
+}
+
+type WorkerRequest =
+  | Omit<Extract<ToWorker, { kind: 'test' }>, 'request'>
+  | Omit<Extract<ToWorker, { kind: 'operate' }>, 'request'>;
+
+const helloTimeoutMs = 10_000;
+const lastSeenIntervalMs = 5_000;
+/** What a worker gets beyond a request's own deadline to say that it passed. */
+const answerGraceMs = 2_000;
+
+/** Feeds the connected workers what changed, and carries requests to them and answers back. */
+export class WorkerHub {
+  readonly #parts: Parts;
+  readonly #sessions = new Map<string, Session>();
+  readonly #pumps = new Map<string, { again: boolean }>();
+  readonly #proofs: ProofSchedule;
+  readonly #lastSeenTimer: NodeJS.Timeout;
+  #closed = false;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.#proofs = new ProofSchedule((worker, message) => this.#send(worker, message));
+    parts.deployments.on('changed', () => this.#pumpAll());
+    parts.deployments.on('verdicts', ({ worker, verdicts }) =>
+      this.#proofs.note(worker, verdicts, parts.workers.of(worker.environment.name)),
+    );
+    parts.workers.on('gone', (worker) =>
+      this.#proofs.gone(worker, parts.workers.of(worker.environment.name)),
+    );
+    this.#lastSeenTimer = setInterval(() => void this.#storeLastSeen(), lastSeenIntervalMs);
+    this.#lastSeenTimer.unref();
+  }
+
+  /** Takes over a stream whose bearer is known; the worker speaks first. */
+  attach(channel: Channel, enrollment: Enrollment): void {
+    let session: Session | undefined;
+    let greeted = false;
+    let open = true;
+    const timer = setTimeout(() => channel.close(CLOSE_CODES.protocol, 'no hello'), helloTimeoutMs);
+    timer.unref();
+    channel.onClose(() => {
+      open = false;
+      clearTimeout(timer);
+      if (session) this.#drop(session);
+    });
+    channel.onMessage((text) => {
+      let message: FromWorker;
+      try {
+        message = JSON.parse(text) as FromWorker;
+        if (typeof message?.kind !== 'string') throw new TypeError('no kind');
+      } catch {
+        channel.close(CLOSE_CODES.protocol, 'malformed frame');
+        return;
+      }
+      if (session) {
+        this.#receive(session, message);
+        return;
+      }
+      if (greeted) return;
+      if (
+        message.kind !== 'hello' ||
+        message.protocol !== PROTOCOL_VERSION ||
+        typeof message.name !== 'string'
+      ) {
+        channel.close(CLOSE_CODES.protocol, `expected hello of protocol ${PROTOCOL_VERSION}`);
+        return;
+      }
+      greeted = true;
+      clearTimeout(timer);
+      this.#register(
+        enrollment.environment.id,
+        message.name.slice(0, 255),
+        String(message.version).slice(0, 64),
+      ).then(
+        (id) => {
+          if (this.#closed) channel.close(1001, 'shutting down');
+          else if (open) {
+            session = this.#session(channel, enrollment, message, id);
+            this.#join(session);
+          }
+        },
+        (error) => {
+          this.#parts.log.error({ err: error }, 'worker could not be registered');
+          channel.close(1011, 'try again');
+        },
+      );
+    });
+  }
+
+  #session(
+    channel: Channel,
+    enrollment: Enrollment,
+    hello: Extract<FromWorker, { kind: 'hello' }>,
+    id: string,
+  ): Session {
+    const resumes = hello.cursor?.epoch === this.#parts.db.epoch && Number.isSafeInteger(hello.cursor.seq);
+    return {
+      id,
+      name: hello.name.slice(0, 255),
+      version: String(hello.version).slice(0, 64),
+      environment: enrollment.environment,
+      connectedAt: Date.now(),
+      enrollmentId: enrollment.id,
+      channel,
+      cursor: resumes ? hello.cursor!.seq : null,
+      catchingUp: true,
+      acknowledged: 0,
+      pending: new Map(),
+    };
+  }
+
+  #join(session: Session): void {
+    const { db, workers, log, usageTokens } = this.#parts;
+    const { id, name, environment, version } = session;
+    const earlier = this.#sessions.get(id);
+    if (earlier) {
+      earlier.channel.close(CLOSE_CODES.replaced, 'another worker of this name connected');
+      this.#drop(earlier);
+    }
+    this.#sessions.set(id, session);
+    this.#send(session, {
+      kind: 'welcome',
+      protocol: PROTOCOL_VERSION,
+      epoch: db.epoch,
+      environment: environment.name,
+      worker: id,
+    });
+    this.#send(session, { kind: 'tokens', tokens: usageTokens(environment.name) });
+    workers.add(session);
+    log.info({ worker: name, environment: environment.name, version }, 'worker connected');
+    this.#pump(environment);
+  }
+
+  async #register(environmentId: string, name: string, version: string): Promise<string> {
+    const now = Date.now();
+    return this.#parts.db.write(async (tx) => {
+      const known = await tx.get<{ id: string }>(
+        'select id from workers where environment_id = $1 and name = $2',
+        [environmentId, name],
+      );
+      if (known) {
+        await tx.run('update workers set version = $1, last_seen = $2, connected = 1 where id = $3', [
+          version,
+          now,
+          known.id,
+        ]);
+        return known.id;
+      }
+      const id = randomBytes(9).toString('base64url');
+      await tx.run(
+        'insert into workers (id, environment_id, name, version, first_seen, last_seen, connected, cursor) values ($1, $2, $3, $4, $5, $5, 1, 0)',
+        [id, environmentId, name, version, now],
+      );
+      return id;
+    });
+  }
+
+  #drop(session: Session): void {
+    if (this.#sessions.get(session.id) === session) this.#sessions.delete(session.id);
+    for (const pending of session.pending.values())
+      pending.reject(new AppError('no_worker', `Worker '${session.name}' disconnected before it answered`));
+    session.pending.clear();
+    this.#parts.workers.remove(session);
+    this.#parts.log.info(
+      { worker: session.name, environment: session.environment.name },
+      'worker disconnected',
+    );
+    if (!this.#closed) void this.#storeLastSeen();
+  }
+
+  #send(worker: ConnectedWorker, message: ToWorker): void {
+    this.#sessions.get(worker.id)?.channel.send(JSON.stringify(message));
+  }
+
+  #receive(session: Session, message: FromWorker): void {
+    switch (message.kind) {
+      case 'received':
+        session.acknowledged = Math.max(session.acknowledged, Number(message.seq) || 0);
+        break;
+      case 'verdicts':
+        if (!Array.isArray(message.items)) break;
+        this.#parts.deployments.recordVerdicts(session, message.items).catch((error) => {
+          this.#parts.log.error({ err: error, worker: session.name }, 'verdicts could not be stored');
+        });
+        break;
+      case 'health':
+        if (!Array.isArray(message.items)) break;
+        this.#parts.recordHealth(session, message.items).catch((error) => {
+          this.#parts.log.error({ err: error, worker: session.name }, 'health could not be stored');
+        });
+        break;
+      case 'stage':
+        session.pending.get(message.request)?.onStage?.(message.stage);
+        break;
+      case 'answer': {
+        const pending = session.pending.get(message.request);
+        session.pending.delete(message.request);
+        pending?.resolve(message.result);
+        break;
+      }
+      case 'failure': {
+        const pending = session.pending.get(message.request);
+        session.pending.delete(message.request);
+        pending?.reject(errorOf(message.failure));
+        break;
+      }
+      default:
+        // A newer worker may say more than we know.
+        break;
+    }
+  }
+
+  #pumpAll(): void {
+    const environments = new Map<string, { id: string; name: string }>();
+    for (const { environment } of this.#sessions.values()) environments.set(environment.id, environment);
+    for (const environment of environments.values()) this.#pump(environment);
+  }
+
+  /** Brings every worker of an environment up to date; one run at a time an environment. */
+  #pump(environment: { id: string; name: string }): void {
+    const running = this.#pumps.get(environment.id);
+    if (running) {
+      running.again = true;
+      return;
+    }
+    const state = { again: true };
+    this.#pumps.set(environment.id, state);
+    void (async () => {
+      try {
+        while (state.again && !this.#closed) {
+          state.again = false;
+          if (await this.#feed(environment)) state.again = true;
+        }
+      } catch (error) {
+        this.#parts.log.error(
+          { err: error, environment: environment.name },
+          'workers could not be fed; trying again',
+        );
+        setTimeout(() => this.#pump(environment), 1000).unref();
+      } finally {
+        this.#pumps.delete(environment.id);
+      }
+    })();
+  }
+
+  /** One frame for each group of workers that stand at the same place; answers whether there may be more. */
+  async #feed(environment: { id: string; name: string }): Promise<boolean> {
+    const { db, deployments } = this.#parts;
+    const groups = new Map<string, Session[]>();
+    for (const session of this.#sessions.values()) {
+      if (session.environment.id !== environment.id) continue;
+      const key = `${session.cursor}:${session.catchingUp}`;
+      const group = groups.get(key);
+      if (group) group.push(session);
+      else groups.set(key, [session]);
+    }
+    let more = false;
+    for (const sessions of groups.values()) {
+      const { cursor, catchingUp } = sessions[0]!;
+      let frame: ToWorker | undefined;
+      let upTo: number;
+      if (cursor === null) {
+        const snapshot = await deployments.snapshot(environment);
+        upTo = snapshot.upTo;
+        frame = { kind: 'snapshot', epoch: db.epoch, seq: upTo, items: snapshot.items };
+      } else {
+        const { put, remove, ...changes } = await deployments.changesSince(environment, cursor, catchingUp);
+        upTo = changes.upTo;
+        if (put.length + remove.length > 0) frame = { kind: 'delta', seq: upTo, put, remove };
+      }
+      const text = frame && JSON.stringify(frame);
+      if (upTo !== cursor) more = true;
+      for (const session of sessions) {
+        // Caught up as soon as a read finds nothing new.
+        if (upTo === cursor) session.catchingUp = false;
+        session.cursor = upTo;
+        if (text) session.channel.send(text);
+      }
+    }
+    return more;
+  }
+
+  /** Runs a test or an operation on a worker. Fails with the worker's error, `no_worker`, `target_timeout` or `cancelled`. */
+  request(worker: ConnectedWorker, message: WorkerRequest, options: RequestOptions): Promise<unknown> {
+    const session = this.#sessions.get(worker.id);
+    if (!session)
+      return Promise.reject(new AppError('no_worker', `Worker '${worker.name}' is not connected`));
+    if (options.signal?.aborted) return Promise.reject(new AppError('cancelled'));
+    const request = randomBytes(9).toString('base64url');
+    return new Promise((resolve, reject) => {
+      const finish = () => {
+        clearTimeout(timer);
+        options.signal?.removeEventListener('abort', cancel);
+        session.pending.delete(request);
+      };
+      const abandon = (error: AppError) => {
+        finish();
+        session.channel.send(JSON.stringify({ kind: 'cancel', request } satisfies ToWorker));
+        reject(error);
+      };
+      const cancel = () => abandon(new AppError('cancelled'));
+      const timer = setTimeout(
+        () => abandon(new AppError('target_timeout', `Worker '${worker.name}' gave no answer in time`)),
+        options.timeoutMs + answerGraceMs,
+      );
+      options.signal?.addEventListener('abort', cancel, { once: true });
+      session.pending.set(request, {
+        resolve: (result) => {
+          finish();
+          resolve(result);
+        },
+        reject: (error) => {
+          finish();
+          reject(error);
+        },
+        onStage: options.onStage,
+      });
+      session.channel.send(JSON.stringify({ ...message, request }));
+    });
+  }
+
+  /** Ends the streams of a revoked enrolment at once. */
+  revoke(enrollmentId: string): void {
+    for (const session of [...this.#sessions.values()])
+      if (session.enrollmentId === enrollmentId) {
+        session.channel.close(CLOSE_CODES.revoked, 'the enrolment was revoked');
+        this.#drop(session);
+      }
+  }
+
+  /** Sends every worker the tokens that may use connections of its environment. */
+  refreshTokens(): void {
+    for (const session of this.#sessions.values())
+      this.#send(session, { kind: 'tokens', tokens: this.#parts.usageTokens(session.environment.name) });
+  }
+
+  async #storeLastSeen(): Promise<void> {
+    const now = Date.now();
+    const here = [...this.#sessions.values()];
+    try {
+      await this.#parts.db.write(async (tx) => {
+        for (const { id, acknowledged } of here)
+          await tx.run('update workers set last_seen = $1, connected = 1, cursor = $2 where id = $3', [
+            now,
+            acknowledged,
+            id,
+          ]);
+        await tx.run('update workers set connected = 0 where connected = 1 and last_seen < $1', [
+          now - 3 * lastSeenIntervalMs,
+        ]);
+      });
+    } catch (error) {
+      this.#parts.log.warn({ err: error }, 'last contact of workers could not be stored');
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#lastSeenTimer);
+    this.#proofs.close();
+    for (const session of [...this.#sessions.values()]) {
+      session.channel.close(1001, 'shutting down');
+      this.#drop(session);
+    }
+  }
+}
+
+function errorOf(failure: Failure): AppError {
+  const code = Object.hasOwn(ERRORS, failure.code) ? (failure.code as ErrorCode) : 'target_error';
+  return new AppError(code, failure.message, {
+    details: {
+      ...(failure.validationErrors ? { validationErrors: failure.validationErrors } : {}),
+      ...(failure.stage ? { stage: failure.stage } : {}),
+      ...(failure.hint ? { hint: failure.hint } : {}),
+      ...(failure.retryAfter === undefined ? {} : { retryAfter: failure.retryAfter }),
+    },
+  });
+}

@@ -1,0 +1,84 @@
+import type { IncomingMessage, Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { WebSocket, WebSocketServer } from 'ws';
+import type { Channel } from '../../contract/channel.ts';
+import type { Environments } from '../environments/environments.service.ts';
+import type { Logger } from './logger.ts';
+import type { WorkerHub } from './worker-hub.ts';
+
+/** Frames carry whole snapshots, and operations of up to 64 MiB. */
+const maxFrameBytes = 512 * 1024 * 1024;
+const pingMs = 10_000;
+
+/** Accepts the WebSocket of workers that show an enrolment token, on the server's own port. */
+export async function acceptWorkers(
+  server: Server,
+  options: { path: string; environments: Environments; hub: WorkerHub; log: Logger },
+): Promise<WebSocketServer> {
+  const { WebSocketServer } = await import('ws');
+  const { path, environments, hub, log } = options;
+  // Deflate costs six times the time and gigabytes at thousands of workers.
+  const streams = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: maxFrameBytes,
+  });
+
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    socket.on('error', () => socket.destroy());
+    const pathname = (request.url ?? '').split('?')[0]!;
+    if (pathname !== path && `${pathname}/` !== path) return refuse(socket, 404, 'Not Found');
+    const token = /^bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
+    const identity = token === undefined ? undefined : environments.authenticateWorker(token);
+    if (!identity) return refuse(socket, 401, 'Unauthorized');
+    streams.handleUpgrade(request, socket, head, (webSocket) => {
+      const { enrollmentId, environment } = identity;
+      hub.attach(channelOf(webSocket, log), { id: enrollmentId, environment });
+    });
+  });
+  return streams;
+}
+
+function refuse(socket: Duplex, status: number, text: string): void {
+  socket.end(`HTTP/1.1 ${status} ${text}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}
+
+function channelOf(webSocket: WebSocket, log: Logger): Channel {
+  const early: string[] = [];
+  let receive: ((text: string) => void) | undefined;
+  let alive = true;
+  const timer = setInterval(() => {
+    if (!alive) return webSocket.terminate();
+    alive = false;
+    webSocket.ping();
+  }, pingMs);
+  timer.unref();
+  webSocket.on('pong', () => {
+    alive = true;
+  });
+  webSocket.on('message', (data) => {
+    alive = true;
+    const text = data.toString();
+    if (receive) receive(text);
+    else early.push(text);
+  });
+  webSocket.on('error', (error) => log.debug({ err: error }, 'worker stream failed'));
+  webSocket.on('close', () => clearInterval(timer));
+  return {
+    send(text) {
+      if (webSocket.readyState === webSocket.OPEN) webSocket.send(text);
+    },
+    onMessage(listener) {
+      receive = listener;
+      for (const text of early.splice(0)) listener(text);
+    },
+    onClose(listener) {
+      webSocket.once('close', (code, reason) => listener(code, reason.toString()));
+    },
+    close(code = 1000, reason = '') {
+      webSocket.close(code, reason);
+      // A peer that is gone would keep the closing handshake open.
+      setTimeout(() => webSocket.terminate(), 1000).unref();
+    },
+  };
+}

@@ -1,0 +1,58 @@
+import type { FastifyInstance } from 'fastify';
+import { Type } from 'typebox';
+import { AppError } from '../../errors.ts';
+import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
+import type { Environments } from '../environments/environments.service.ts';
+import type { Database } from '../store/database.ts';
+
+interface WorkerRow {
+  id: string;
+  name: string;
+  version: string;
+  first_seen: number;
+  last_seen: number;
+  cursor: number;
+}
+
+/** The workers of an environment: who is connected, with which version, how far behind. */
+export function workerRoutes(
+  app: FastifyInstance,
+  { db, environments, workers }: { db: Database; environments: Environments; workers: ConnectedWorkers },
+): void {
+  app.get<{ Params: { environment: string } }>(
+    '/apiops/environments/:environment/workers/',
+    {
+      config: { access: 'admin' },
+      schema: {
+        tags: ['environments'],
+        summary: 'Workers of an environment',
+        params: Type.Object({ environment: Type.String() }),
+      },
+    },
+    async (request) => {
+      const { environment: name } = request.params;
+      const environment = environments.find(name);
+      if (!environment) throw new AppError('not_found', `Environment '${name}' not found`);
+      const rows = await db.all<WorkerRow>(
+        'select id, name, version, first_seen, last_seen, cursor from workers where environment_id = $1 order by name',
+        [environment.id],
+      );
+      const connected = new Map(workers.of(name).map((worker) => [worker.id, worker]));
+      const resultList = rows.map((row) => ({
+        id: row.id,
+        name: row.name,
+        version: row.version,
+        connected: connected.has(row.id),
+        connectedSince: isoOrNull(connected.get(row.id)?.connectedAt),
+        firstSeen: new Date(row.first_seen).toISOString(),
+        lastSeen: new Date(connected.has(row.id) ? Date.now() : row.last_seen).toISOString(),
+        sequence: row.cursor,
+      }));
+      return { success: true, resultList, resultCount: resultList.length };
+    },
+  );
+}
+
+function isoOrNull(time: number | undefined): string | null {
+  return time === undefined ? null : new Date(time).toISOString();
+}

@@ -72,20 +72,23 @@ export const elasticsearch = defineConnectionType({
   summary: 'Indexes and searches documents in an Elasticsearch cluster.',
   fields: {
     elasticHostList: list(
-      object({
-        scheme: choice(['http', 'https'], {
-          title: 'Scheme',
-          description: 'https speaks TLS to this host, http does not; nothing else decides it.',
-          group: 'target',
-          default: 'http',
-        }),
-        host: hostName({
-          title: 'Host',
-          description: 'Name or address of one node of the cluster, or of a proxy before it.',
-          examples: ['es1.example.com'],
-        }),
-        port: portNumber({ title: 'Port', description: 'HTTP port of the node.', default: 9200 }),
-      }),
+      object(
+        {
+          scheme: choice(['http', 'https'], {
+            title: 'Scheme',
+            description: 'https speaks TLS to this host, http does not; nothing else decides it.',
+            group: 'target',
+            default: 'http',
+          }),
+          host: hostName({
+            title: 'Host',
+            description: 'Name or address of one node of the cluster, or of a proxy before it.',
+            examples: ['es1.example.com'],
+          }),
+          port: portNumber({ title: 'Port', description: 'HTTP port of the node.', default: 9200 }),
+        },
+        { title: 'Host', description: 'One node of the cluster.', group: 'target' },
+      ),
       {
         title: 'Hosts',
         description:
@@ -133,6 +136,7 @@ export const elasticsearch = defineConnectionType({
         pattern: '^[^:]*$',
         patternHelp: 'must not contain a colon, which ends the user name in HTTP Basic',
         visibleWhen: { authenticate: true },
+        examples: ['elastic'],
       }),
     ),
     elasticPassword: optional(
@@ -288,13 +292,13 @@ export const elasticsearch = defineConnectionType({
       text({
         title: 'Index',
         description:
-          'Index, alias or data stream that operations use when they name none. Lower case; with administration it is also the alias that the first index is made for.',
+          'Index, alias or data stream that operations use when they name none; for searching also a pattern (logs-*) or several separated by commas. With administration it is also the alias that the first index is made for.',
         group: 'target',
         minLength: 1,
         maxLength: 255,
-        pattern: '^(?!\\.{1,2}$)[^A-Z\\s"*+\\\\<|,>/?#:_-][^A-Z\\s"*\\\\<|,>/?#:]*$',
+        pattern: '^(?!\\.{1,2}$)[^A-Z\\s"+\\\\<|>/?#_-][^A-Z\\s"\\\\<|>/?#]*$',
         patternHelp:
-          'must be a legal index name: lower case, no spaces, none of " * \\ < | , > / ? # :, and not starting with _, - or +',
+          'must be a legal index name: lower case, no spaces, none of " \\ < | > / ? #, and not starting with _, - or +',
         examples: ['apinizer-log'],
       }),
     ),
@@ -538,6 +542,8 @@ export const elasticsearch = defineConnectionType({
         if (config[name]) remarks.push(`${name}: has no effect unless administrate is on`);
     if (config.administrate && config.indexName == null)
       remarks.push('indexName: is not set, so no template and no first index can be made');
+    if (config.elasticsearchType === 'READ_WRITE' && /[*,]/.test(config.indexName ?? ''))
+      remarks.push('indexName: names several indices, so only searches can do without an index of their own');
     const policy = config.indexLifecyclePolicy;
     if (
       policy?.enableHotPhase &&

@@ -92,3 +92,10 @@ test('settings without effect and weak ones are remarked on', () => {
     'socketKeepAlive',
   ]);
 });
+
+test('the index is a legal name, or for searching a pattern', () => {
+  for (const indexName of ['apinizer-log', '.ds-logs', 'logs-*,audit', 'other:logs'])
+    assert.deepEqual(faultsOf({ indexName }), {}, indexName);
+  for (const indexName of ['Logs', '_all', '..', 'a b', 'a/b', '<logs-{now/d}>'])
+    assert.deepEqual(Object.keys(faultsOf({ indexName })), ['indexName'], indexName);
+});

@@ -65,7 +65,7 @@ export const ldap = defineConnectionType({
       pattern: '^[Ll][Dd][Aa][Pp][Ss]?://[^\\s/?#@]+/?$',
       patternHelp: 'must be ldap://host:port or ldaps://host:port',
       destination: 'address',
-      examples: ['ldap://ldap.example.com:389'],
+      examples: ['ldap://ldap.example.com:389', 'ldaps://ldap.example.com:636'],
     }),
     useSsl: flag({
       title: 'SSL',

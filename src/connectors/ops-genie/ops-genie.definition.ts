@@ -91,33 +91,36 @@ export const opsGenie = defineConnectionType({
       examples: ['https://api.opsgenie.com', 'https://api.eu.opsgenie.com'],
     }),
     responders: list(
-      object({
-        type: choice(responderTypes, { title: 'Type', description: 'What kind of responder it is.' }),
-        id: optional(
-          text({
-            title: 'Id',
-            description: 'Id in Opsgenie; identifies every type.',
-            minLength: 1,
-            maxLength: 255,
-          }),
-        ),
-        name: optional(
-          text({
-            title: 'Name',
-            description: 'Name of a team, escalation or schedule.',
-            minLength: 1,
-            maxLength: 255,
-          }),
-        ),
-        username: optional(
-          text({
-            title: 'User name',
-            description: 'Name of a user, usually an e-mail address.',
-            minLength: 1,
-            maxLength: 255,
-          }),
-        ),
-      }),
+      object(
+        {
+          type: choice(responderTypes, { title: 'Type', description: 'What kind of responder it is.' }),
+          id: optional(
+            text({
+              title: 'Id',
+              description: 'Id in Opsgenie; identifies every type.',
+              minLength: 1,
+              maxLength: 255,
+            }),
+          ),
+          name: optional(
+            text({
+              title: 'Name',
+              description: 'Name of a team, escalation or schedule.',
+              minLength: 1,
+              maxLength: 255,
+            }),
+          ),
+          username: optional(
+            text({
+              title: 'User name',
+              description: 'Name of a user, usually an e-mail address.',
+              minLength: 1,
+              maxLength: 255,
+            }),
+          ),
+        },
+        { title: 'Responder', description: 'Who is told.' },
+      ),
       {
         title: 'Responders',
         description:

@@ -52,14 +52,21 @@ export const rabbitMq = defineConnectionType({
   summary: 'Publishes messages to a RabbitMQ exchange over AMQP 0-9-1.',
   fields: {
     hostPortList: list(
-      object({
-        host: hostName({
-          title: 'Host',
-          description: 'Name or address of one node.',
-          examples: ['rabbit1.example.com'],
-        }),
-        port: portNumber({ title: 'Port', description: '5672: AMQP · 5671: AMQP over TLS.', default: 5672 }),
-      }),
+      object(
+        {
+          host: hostName({
+            title: 'Host',
+            description: 'Name or address of one node.',
+            examples: ['rabbit1.example.com'],
+          }),
+          port: portNumber({
+            title: 'Port',
+            description: '5672: AMQP · 5671: AMQP over TLS.',
+            default: 5672,
+          }),
+        },
+        { title: 'Host', description: 'One node of the cluster.', group: 'target' },
+      ),
       {
         title: 'Hosts',
         description:

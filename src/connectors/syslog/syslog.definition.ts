@@ -55,10 +55,8 @@ export const syslogSeverities = [
   'DEBUG',
 ] as const;
 
-// SD-NAME of RFC 5424: printable ASCII without space, =, ] and ".
+// SD-NAME and SD-ID of RFC 5424: printable ASCII without space, =, ] and ".
 const sdName = '^[!#-<>-\\\\^-~]{1,32}$';
-// SD-ID: a name, or one of ours with an enterprise number, such as exampleSDID@32473.
-const sdId = sdName;
 
 type StructuredData = Record<string, Record<string, string>>;
 
@@ -245,7 +243,7 @@ export const syslog = defineConnectionType({
           structuredData: Type.Optional(
             Type.Unsafe<StructuredData>({
               type: 'object',
-              propertyNames: { pattern: sdId },
+              propertyNames: { pattern: sdName },
               additionalProperties: {
                 type: 'object',
                 propertyNames: { pattern: sdName },

@@ -202,7 +202,8 @@ export async function adopt(origin: URL, socket: Socket, gone: () => void): Prom
     connect(_options, callback) {
       if (used) return callback(new AppError('connection_lost'), null);
       used = true;
-      callback(null, socket);
+      // Called back within the call, the client would not notice that it may go on.
+      queueMicrotask(() => callback(null, socket));
     },
   });
   client.on('disconnect', gone);

@@ -321,7 +321,7 @@ const tlsHint = 'The target may demand a client certificate: keyStoreName.';
 /** An error of undici, of a socket or of a signal as one of ours; ours pass as they are. */
 function classify(error: unknown): AppError {
   if (error instanceof AppError) return error;
-  const { name, code = '', cause } = error as { name?: string; code?: unknown; cause?: unknown };
+  const { name, code = '', cause } = (error ?? {}) as { name?: string; code?: unknown; cause?: unknown };
   if (cause instanceof AppError) return cause;
   if (name === 'TimeoutError') return new AppError('target_timeout', undefined, { cause: error });
   if (name === 'AbortError') return new AppError('cancelled', undefined, { cause: error });

@@ -246,6 +246,12 @@ export class LiveConnections {
       if (serving && !serving.proof.outcome) serving.proof.proveSoon(withinMs);
   }
 
+  /** The revision that serves in place of a refused one. */
+  lastGood(connection: string): Revision | undefined {
+    const slot = this.#slots.get(connection);
+    return slot?.refused && slot.serving?.client.revision;
+  }
+
   /** How things stand now, for a control plane that may have missed verdicts. */
   verdicts(): Verdict[] {
     return [...this.#slots.values()].flatMap((slot) => (slot.working ? [] : this.#verdictsOf(slot)));

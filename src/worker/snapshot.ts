@@ -61,12 +61,20 @@ export class SnapshotFile {
     return writing;
   }
 
-  /** Deletes the file; nothing is written after. */
+  /** Deletes the file; a later save makes it anew. */
+  discard(): Promise<void> {
+    const discarding = this.#writing.then(async () => {
+      await rm(this.#path, { force: true });
+      await rm(`${this.#path}.tmp`, { force: true });
+    });
+    this.#writing = discarding.catch(() => {});
+    return discarding;
+  }
+
+  /** Deletes the file for good: nothing is written after. */
   async remove(): Promise<void> {
     this.#isRemoved = true;
-    await this.#writing;
-    await rm(this.#path, { force: true });
-    await rm(`${this.#path}.tmp`, { force: true });
+    await this.discard();
   }
 
   #key(salt: Uint8Array): Buffer {

@@ -1,0 +1,84 @@
+import type { ToWorker } from '../contract/worker-protocol.ts';
+
+type Check = (value: unknown) => boolean;
+
+const isText: Check = (value) => typeof value === 'string';
+const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const isTimeout: Check = (value) => typeof value === 'number' && value > 0 && value < 2 ** 31;
+const isRecord: Check = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isAnything: Check = () => true;
+const isNullOrCount: Check = (value) => value === null || isCount(value);
+const isListOf =
+  (check: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.every(check);
+const maybe =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || check(value);
+const hasFields =
+  (fields: Record<string, Check>): Check =>
+  (value) =>
+    isRecord(value) &&
+    Object.entries(fields).every(([name, check]) => check((value as Record<string, unknown>)[name]));
+
+const isRevision = hasFields({ revision: isCount, config: isRecord });
+const isDesired = hasFields({
+  connection: isText,
+  project: isText,
+  name: isText,
+  type: isText,
+  revision: isCount,
+  config: isRecord,
+  lastGood: maybe(isRevision),
+});
+const isGrant = hasFields({
+  project: isText,
+  connections: maybe(isListOf(isText)),
+  operations: maybe(isListOf(isText)),
+});
+
+const checks: Record<ToWorker['kind'], Check> = {
+  welcome: hasFields({ protocol: isCount, epoch: isText, environment: isText, worker: isText }),
+  snapshot: hasFields({ epoch: isText, seq: isCount, items: isListOf(isDesired) }),
+  delta: hasFields({ seq: isCount, put: isListOf(isDesired), remove: isListOf(isText) }),
+  prove: hasFields({ items: isListOf(hasFields({ connection: isText, revision: isCount })) }),
+  hold: hasFields({ connection: isText, revision: isCount, forMs: isCount }),
+  tokens: hasFields({
+    tokens: isListOf(
+      hasFields({ hash: isText, expiresAt: isNullOrCount, actor: isText, grants: isListOf(isGrant) }),
+    ),
+  }),
+  test: hasFields({
+    request: isText,
+    project: isText,
+    name: isText,
+    type: isText,
+    config: isRecord,
+    timeoutMs: isTimeout,
+  }),
+  operate: hasFields({
+    request: isText,
+    connection: isText,
+    operation: isText,
+    input: isAnything,
+    timeoutMs: isTimeout,
+  }),
+  cancel: hasFields({ request: isText }),
+};
+
+/** Reads a frame; undefined for a kind that a newer control plane may know. Throws on what is malformed. */
+export function readMessage(text: string): ToWorker | undefined {
+  let message: unknown;
+  try {
+    message = JSON.parse(text);
+  } catch {
+    // The parser's own message quotes the frame, which may hold secrets.
+    throw new Error('a frame is not JSON');
+  }
+  const kind = isRecord(message) ? (message as { kind?: unknown }).kind : undefined;
+  if (typeof kind !== 'string') throw new Error('a frame has no kind');
+  if (!Object.hasOwn(checks, kind)) return undefined;
+  if (!checks[kind as ToWorker['kind']](message)) throw new Error(`a frame of kind ${kind} is malformed`);
+  return message as ToWorker;
+}

@@ -1,0 +1,583 @@
+import type { Logger, Network } from '../connectors/connector.ts';
+import type { Channel } from '../contract/channel.ts';
+import {
+  CLOSE_CODES,
+  type DesiredConnection,
+  type Failure,
+  type FromWorker,
+  type HealthReport,
+  PROTOCOL_VERSION,
+  type ToWorker,
+  type UsageToken,
+  type Verdict,
+} from '../contract/worker-protocol.ts';
+import { AppError } from '../errors.ts';
+import { settlesWithin } from './deadline.ts';
+import { createNetwork } from './egress.ts';
+import { createEgressPolicy, type EgressOptions } from './egress-policy.ts';
+import type { TypeRegistry } from './live-client.ts';
+import { type Limits, LiveConnections } from './live-connections.ts';
+import { readMessage } from './read-message.ts';
+import { runTest } from './run-test.ts';
+import { SnapshotFile, SnapshotUnusable, type WorkerState } from './snapshot.ts';
+import { createTrust } from './trust.ts';
+
+export interface WorkerOptions extends TypeRegistry {
+  name: string;
+  version: string;
+  log: Logger;
+  /**
+   * Opens a stream to the control plane; called again after each end. Rejecting with
+   * `unauthorized_client` means that the credential is revoked.
+   */
+  connect: () => Promise<Channel>;
+  egress?: EgressOptions;
+  /** In place of the real way out, for tests. */
+  network?: Network;
+  /** Where the last state is kept for a start without the control plane; the credential makes its key. */
+  snapshot?: { path: string; credential: string };
+  /** How long the worker serves without the control plane's word, ms; default 7 days. */
+  offlineMaxMs?: number;
+  /** First and longest pause between attempts to connect, ms; default 200 and 10,000. */
+  reconnectMs?: [first: number, longest: number];
+  limits?: Partial<Limits>;
+}
+
+/** revoked: the credential is not valid any more · replaced: another worker took the name · stopped: by `stop`. */
+export type WorkerEnd = 'revoked' | 'replaced' | 'stopped';
+
+const defaultOfflineMaxMs = 7 * 24 * 3_600_000;
+const welcomeTimeoutMs = 10_000;
+/** How long a starting worker waits for the control plane before it serves from the snapshot. */
+const snapshotGraceMs = 3_000;
+const healthIntervalMs = 5_000;
+const snapshotDelayMs = 250;
+const itemsPerFrame = 500;
+const maxRetained = 20_000;
+const defaultStopGraceMs = 10_000;
+/** How long operations may go on when the worker loses its right to serve. */
+const revokedGraceMs = 500;
+
+/** Starts the half that connects; it is working on its stream when this returns. */
+export async function startWorker(options: WorkerOptions): Promise<Worker> {
+  const worker = new Worker(options);
+  await worker.start();
+  return worker;
+}
+
+export class Worker {
+  /** Resolves when the worker does not serve any more. */
+  readonly ended: Promise<WorkerEnd>;
+  readonly connections: LiveConnections;
+  readonly #options: WorkerOptions;
+  readonly #network: Network;
+  readonly #trust = createTrust();
+  readonly #snapshot: SnapshotFile | undefined;
+  readonly #offlineMaxMs: number;
+  #resolveEnded!: (end: WorkerEnd) => void;
+  #end: WorkerEnd | undefined;
+
+  #desired = new Map<string, DesiredConnection>();
+  #cursor: WorkerState['cursor'] | undefined;
+  #environment = '';
+  #tokens: UsageToken[] = [];
+  #tokenListeners = new Set<(tokens: readonly UsageToken[]) => void>();
+  /** Read from the snapshot and not yet applied. */
+  #held: WorkerState | undefined;
+  #heardAt = Date.now();
+
+  #channel: Channel | undefined;
+  #welcome: Extract<ToWorker, { kind: 'welcome' }> | undefined;
+  #requests = new Map<string, AbortController>();
+  #verdicts = new Map<string, Verdict>();
+  #verdictsFlush: NodeJS.Immediate | undefined;
+  #health = new Map<string, HealthReport>();
+  #healthTimer: NodeJS.Timeout | undefined;
+  #snapshotTimer: NodeJS.Timeout | undefined;
+  #offlineTimer: NodeJS.Timeout | undefined;
+  #graceTimer: NodeJS.Timeout | undefined;
+  #wakeUp: (() => void) | undefined;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+    this.#offlineMaxMs = options.offlineMaxMs ?? defaultOfflineMaxMs;
+    this.#network = options.network ?? createNetwork({ policy: createEgressPolicy(options.egress) });
+    this.#snapshot = options.snapshot && new SnapshotFile(options.snapshot.path, options.snapshot.credential);
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
+    const { definitions, connectors, log, limits } = options;
+    this.connections = new LiveConnections({
+      definitions,
+      connectors,
+      log,
+      ...(limits ? { limits } : {}),
+      network: this.#network,
+      trust: this.#trust,
+      environment: () => this.#environment,
+      hasControlPlane: () => this.isConnected,
+      onVerdict: (verdict) => this.#noteVerdict(verdict),
+    });
+  }
+
+  /** Whether the control plane has welcomed the worker on a stream that is open. */
+  get isConnected(): boolean {
+    return this.#welcome !== undefined;
+  }
+
+  get environment(): string {
+    return this.#environment;
+  }
+
+  get tokens(): readonly UsageToken[] {
+    return this.#tokens;
+  }
+
+  /** Calls back whenever the tokens that may use connections here change. */
+  onTokens(listener: (tokens: readonly UsageToken[]) => void): void {
+    this.#tokenListeners.add(listener);
+  }
+
+  /** Removes every secret that the worker holds from a text. */
+  scrub(text: string): string {
+    return this.connections.scrub(text);
+  }
+
+  async start(): Promise<void> {
+    await this.#readSnapshot();
+    if (this.#held) {
+      this.#graceTimer = setTimeout(() => this.#serveFromSnapshot(), snapshotGraceMs);
+      this.#graceTimer.unref();
+    }
+    this.#scheduleHealth();
+    this.#offlineTimer = setInterval(
+      () => this.#checkContact(),
+      Math.max(20, Math.min(60_000, this.#offlineMaxMs / 10)),
+    );
+    this.#offlineTimer.unref();
+    void this.#stayConnected();
+  }
+
+  /** Takes nothing new, lets what runs go on for `graceMs` (default 10 s), closes everything. */
+  async stop(graceMs = defaultStopGraceMs): Promise<void> {
+    await this.#finish('stopped', graceMs);
+    await this.ended;
+  }
+
+  // ---- the stream ----
+
+  async #stayConnected(): Promise<void> {
+    const [first, longest] = this.#options.reconnectMs ?? [200, 10_000];
+    let pauseMs = first;
+    while (!this.#end) {
+      try {
+        const channel = await this.#options.connect();
+        if (this.#end) {
+          channel.close(1001, 'stopping');
+          return;
+        }
+        const { code, reason, wasWelcome } = await this.#converse(channel);
+        if (this.#end) return;
+        if (code === CLOSE_CODES.revoked) {
+          await this.#finish('revoked', revokedGraceMs);
+          return;
+        }
+        if (code === CLOSE_CODES.replaced) {
+          this.#options.log.error({}, 'another worker of the same name has connected; this one stops');
+          await this.#finish('replaced', defaultStopGraceMs);
+          return;
+        }
+        this.#options.log.warn({ code, reason }, 'the stream to the control plane ended');
+        if (wasWelcome) pauseMs = first;
+      } catch (error) {
+        if (this.#end) return;
+        if (error instanceof AppError && error.code === 'unauthorized_client') {
+          await this.#finish('revoked', revokedGraceMs);
+          return;
+        }
+        this.#options.log.warn({ err: error }, 'the control plane cannot be reached');
+      }
+      this.#serveFromSnapshot();
+      // Full jitter, so that the workers of a control plane that returns do not all come at once.
+      await this.#sleep(pauseMs * (0.5 + Math.random() / 2));
+      pauseMs = Math.min(pauseMs * 2, longest);
+    }
+  }
+
+  #sleep(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, delayMs);
+      this.#wakeUp = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** Speaks on one channel until it ends. */
+  #converse(channel: Channel): Promise<{ code: number; reason: string; wasWelcome: boolean }> {
+    return new Promise((resolve) => {
+      this.#channel = channel;
+      const timer = setTimeout(() => channel.close(CLOSE_CODES.protocol, 'no welcome'), welcomeTimeoutMs);
+      let isOver = false;
+      channel.onMessage((text) => {
+        if (isOver) return;
+        try {
+          const message = readMessage(text);
+          if (message?.kind === 'welcome') clearTimeout(timer);
+          if (message) this.#receive(message);
+        } catch (error) {
+          isOver = true;
+          this.#options.log.error({ err: error }, 'the control plane sent what cannot be understood');
+          channel.close(CLOSE_CODES.protocol, 'malformed frame');
+        }
+      });
+      channel.onClose((code, reason) => {
+        isOver = true;
+        clearTimeout(timer);
+        const wasWelcome = this.isConnected;
+        this.#channel = undefined;
+        this.#welcome = undefined;
+        if (wasWelcome) {
+          this.#heardAt = Date.now();
+          this.#saveSoon();
+          this.connections.proveUnproved(10_000);
+        }
+        // Nobody is left who could take the answers.
+        for (const controller of this.#requests.values()) controller.abort(new AppError('cancelled'));
+        this.#requests.clear();
+        resolve({ code, reason, wasWelcome });
+      });
+      const cursor = this.#cursor ?? this.#held?.cursor;
+      this.#sendRaw({
+        kind: 'hello',
+        protocol: PROTOCOL_VERSION,
+        name: this.#options.name,
+        version: this.#options.version,
+        ...(cursor ? { cursor } : {}),
+      });
+    });
+  }
+
+  #sendRaw(message: FromWorker): void {
+    this.#channel?.send(JSON.stringify(message));
+  }
+
+  #receive(message: ToWorker): void {
+    if (message.kind !== 'welcome' && !this.#welcome) throw new Error('the first frame is no welcome');
+    switch (message.kind) {
+      case 'welcome':
+        this.#welcomed(message);
+        break;
+      case 'snapshot':
+        this.#applySnapshot(message);
+        break;
+      case 'delta':
+        this.#applyDelta(message);
+        break;
+      case 'prove':
+        this.connections.prove(message.items);
+        break;
+      case 'hold':
+        this.connections.hold(message.connection, message.revision, message.forMs);
+        break;
+      case 'tokens':
+        this.#setTokens(message.tokens);
+        break;
+      case 'test':
+        this.#answer(message.request, (signal) => this.#test(message, signal));
+        break;
+      case 'operate': {
+        const { connection, operation, input, timeoutMs } = message;
+        this.#answer(message.request, (signal) =>
+          this.connections.operate(connection, operation, input, { timeoutMs, signal }),
+        );
+        break;
+      }
+      case 'cancel':
+        this.#requests.get(message.request)?.abort(new AppError('cancelled'));
+        break;
+    }
+  }
+
+  #welcomed(message: Extract<ToWorker, { kind: 'welcome' }>): void {
+    if (message.protocol !== PROTOCOL_VERSION)
+      throw new Error(
+        `the control plane speaks protocol ${message.protocol}, this worker ${PROTOCOL_VERSION}`,
+      );
+    this.#welcome = message;
+    this.#environment = message.environment;
+    this.#heardAt = Date.now();
+    this.#options.log.info({ environment: message.environment }, 'connected to the control plane');
+    if (this.#held?.cursor.epoch === message.epoch) this.#applyHeld();
+    this.#held = undefined;
+    if (this.#cursor?.epoch === message.epoch) {
+      // Verdicts that were on their way when the last stream ended may be lost.
+      for (const verdict of this.connections.verdicts()) this.#noteVerdict(verdict);
+    } else this.#verdicts.clear();
+    this.#flushVerdicts();
+    this.#flushHealth();
+  }
+
+  #applySnapshot({ epoch, seq, items }: Extract<ToWorker, { kind: 'snapshot' }>): void {
+    this.#desired = new Map(items.map((item) => [item.connection, item]));
+    this.#cursor = { epoch, seq };
+    this.#sendRaw({ kind: 'received', seq });
+    this.connections.replaceAll(items);
+    this.#saveSoon();
+  }
+
+  #applyDelta({ seq, put, remove }: Extract<ToWorker, { kind: 'delta' }>): void {
+    const { epoch } = this.#welcome!;
+    this.#cursor ??= { epoch, seq: 0 };
+    if (this.#cursor.epoch !== epoch) {
+      // What we hold belongs to another history: ask for everything.
+      this.#cursor = undefined;
+      throw new Error('a delta came before the snapshot of a new epoch');
+    }
+    if (seq >= this.#cursor.seq) {
+      this.#cursor = { epoch, seq };
+      for (const connection of remove) this.#desired.delete(connection);
+      for (const item of put) this.#desired.set(item.connection, item);
+      this.#sendRaw({ kind: 'received', seq });
+      this.connections.remove(remove);
+      this.connections.put(put);
+      this.#saveSoon();
+    } else this.#sendRaw({ kind: 'received', seq: this.#cursor.seq });
+  }
+
+  #setTokens(tokens: UsageToken[]): void {
+    this.#tokens = tokens;
+    for (const listener of this.#tokenListeners) listener(tokens);
+    this.#saveSoon();
+  }
+
+  // ---- requests ----
+
+  #test(message: Extract<ToWorker, { kind: 'test' }>, signal: AbortSignal): Promise<unknown> {
+    const { definitions, connectors, log } = this.#options;
+    const { request } = message;
+    return runTest(
+      {
+        definitions,
+        connectors,
+        log,
+        network: this.#network,
+        trust: this.#trust,
+        environment: this.#environment,
+      },
+      message,
+      (stage) => this.#sendRaw({ kind: 'stage', request, stage }),
+      signal,
+    );
+  }
+
+  #answer(request: string, work: (signal: AbortSignal) => Promise<unknown>): void {
+    if (this.#requests.has(request)) return;
+    const controller = new AbortController();
+    const channel = this.#channel;
+    this.#requests.set(request, controller);
+    void (async () => {
+      let answer: FromWorker;
+      try {
+        answer = { kind: 'answer', request, result: (await work(controller.signal)) ?? null };
+      } catch (error) {
+        answer = { kind: 'failure', request, failure: failureOf(error, this.#options.log) };
+      }
+      this.#requests.delete(request);
+      // An answer belongs on the stream that the request came by.
+      if (channel && this.#channel === channel) this.#sendRaw(answer);
+    })();
+  }
+
+  // ---- verdicts and health ----
+
+  /** Kept until it is sent: a later one of the same revision and step takes its place. */
+  #noteVerdict(verdict: Verdict): void {
+    const key = `${verdict.connection} ${verdict.revision} ${verdict.step}`;
+    this.#verdicts.delete(key);
+    this.#verdicts.set(key, verdict);
+    if (this.#verdicts.size > maxRetained) this.#verdicts.delete(this.#verdicts.keys().next().value!);
+    if (verdict.step === 'refused' || verdict.step === 'valid') this.#saveSoon();
+    this.#verdictsFlush ??= setImmediate(() => this.#flushVerdicts());
+  }
+
+  #flushVerdicts(): void {
+    if (this.#verdictsFlush) clearImmediate(this.#verdictsFlush);
+    this.#verdictsFlush = undefined;
+    if (!this.isConnected || this.#verdicts.size === 0) return;
+    const items = [...this.#verdicts.values()];
+    this.#verdicts.clear();
+    for (let at = 0; at < items.length; at += itemsPerFrame)
+      this.#sendRaw({ kind: 'verdicts', items: items.slice(at, at + itemsPerFrame) });
+  }
+
+  /** Every five seconds, and right after the end of each minute. */
+  #scheduleHealth(): void {
+    const toMinuteMs = 60_000 - (Date.now() % 60_000) + 1;
+    this.#healthTimer = setTimeout(
+      () => {
+        this.#collectHealth();
+        this.#scheduleHealth();
+      },
+      Math.min(healthIntervalMs, toMinuteMs),
+    );
+    this.#healthTimer.unref();
+  }
+
+  #collectHealth(): void {
+    for (const report of this.connections.health(Date.now())) {
+      const key = `${report.connection} ${report.minute}`;
+      this.#health.delete(key);
+      this.#health.set(key, report);
+      if (this.#health.size > maxRetained) this.#health.delete(this.#health.keys().next().value!);
+    }
+    this.#flushHealth();
+  }
+
+  #flushHealth(): void {
+    if (!this.isConnected || this.#health.size === 0) return;
+    const items = [...this.#health.values()];
+    this.#health.clear();
+    for (let at = 0; at < items.length; at += itemsPerFrame)
+      this.#sendRaw({ kind: 'health', items: items.slice(at, at + itemsPerFrame) });
+  }
+
+  // ---- without the control plane ----
+
+  async #readSnapshot(): Promise<void> {
+    try {
+      this.#held = await this.#snapshot?.load(this.#offlineMaxMs);
+    } catch (error) {
+      if (!(error instanceof SnapshotUnusable)) throw error;
+      this.#options.log.warn({ reason: error.message }, 'the snapshot is not used');
+      return;
+    }
+    // The word of the control plane is as old as the snapshot says, not as old as this process.
+    if (this.#held) this.#heardAt = this.#held.heardAt;
+  }
+
+  #serveFromSnapshot(): void {
+    if (!this.#held || this.isConnected || this.#end) return;
+    this.#options.log.warn(
+      { connections: this.#held.items.length },
+      'the control plane is away: serving from the snapshot',
+    );
+    this.#applyHeld();
+  }
+
+  #applyHeld(): void {
+    const held = this.#held!;
+    this.#held = undefined;
+    this.#environment = held.environment;
+    this.#cursor = held.cursor;
+    this.#desired = new Map(held.items.map((item) => [item.connection, item]));
+    this.#setTokens(held.tokens);
+    this.connections.replaceAll(held.items);
+  }
+
+  /** Keeps the snapshot's time of last contact fresh, and ends serving when contact is lost for too long. */
+  #checkContact(): void {
+    if (this.isConnected) {
+      if (Date.now() - this.#heardAt < Math.min(600_000, this.#offlineMaxMs / 10)) return;
+      this.#heardAt = Date.now();
+      this.#saveSoon();
+      return;
+    }
+    if (Date.now() - this.#heardAt <= this.#offlineMaxMs || (!this.#cursor && !this.#held)) return;
+    this.#options.log.error({}, 'the control plane has been away for too long: every connection is closed');
+    this.#held = undefined;
+    this.#cursor = undefined;
+    this.#desired.clear();
+    clearTimeout(this.#snapshotTimer);
+    this.#snapshotTimer = undefined;
+    this.#setTokens([]);
+    this.connections.replaceAll([]);
+    this.#snapshot
+      ?.discard()
+      .catch((error) => this.#options.log.error({ err: error }, 'the snapshot could not be deleted'));
+  }
+
+  #saveSoon(): void {
+    if (!this.#snapshot || this.#end || !this.#cursor) return;
+    this.#snapshotTimer ??= setTimeout(() => {
+      this.#snapshotTimer = undefined;
+      void this.#save();
+    }, snapshotDelayMs);
+  }
+
+  async #save(): Promise<void> {
+    if (!this.#cursor) return;
+    if (this.isConnected) this.#heardAt = Date.now();
+    try {
+      await this.#snapshot?.save({
+        environment: this.#environment,
+        cursor: this.#cursor,
+        items: [...this.#desired.values()].map((item) => {
+          // A start from the snapshot must find the last good revision of what was refused.
+          const lastGood = this.connections.lastGood(item.connection);
+          return lastGood ? { ...item, lastGood } : item;
+        }),
+        tokens: this.#tokens,
+        heardAt: this.#heardAt,
+      });
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'the snapshot could not be written');
+    }
+  }
+
+  // ---- the end ----
+
+  async #finish(end: WorkerEnd, graceMs: number): Promise<void> {
+    if (this.#end) return;
+    this.#end = end;
+    clearTimeout(this.#healthTimer);
+    clearTimeout(this.#snapshotTimer);
+    clearTimeout(this.#graceTimer);
+    clearInterval(this.#offlineTimer);
+    this.#wakeUp?.();
+    const saving =
+      end === 'revoked'
+        ? this.#snapshot
+            ?.remove()
+            .catch((error) => this.#options.log.error({ err: error }, 'the snapshot could not be deleted'))
+        : this.#cursor && this.#save();
+    if (end === 'revoked') {
+      this.#options.log.error({}, 'this worker has been revoked: every connection is closed');
+      this.#tokens = [];
+      for (const listener of this.#tokenListeners) listener([]);
+    }
+    const stopping = this.connections.stop(graceMs);
+    await settlesWithin(this.#allAnswered(), graceMs);
+    for (const controller of this.#requests.values())
+      controller.abort(new AppError('cancelled', 'The worker is stopping'));
+    await stopping;
+    await saving;
+    this.#collectHealth();
+    this.#flushVerdicts();
+    this.#channel?.close(1001, 'the worker stopped');
+    this.#resolveEnded(end);
+  }
+
+  async #allAnswered(): Promise<void> {
+    while (this.#requests.size > 0 && this.#channel) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function failureOf(error: unknown, log: Logger): Failure {
+  let known: AppError;
+  if (error instanceof AppError) known = error;
+  else {
+    log.error({ err: error }, 'a request failed in an unknown way');
+    known = new AppError('internal_error');
+  }
+  const { validationErrors, stage, retryAfter, hint } = known.details;
+  return {
+    code: known.code,
+    message: known.message,
+    ...(stage ? { stage } : {}),
+    ...(hint ? { hint } : {}),
+    ...(retryAfter === undefined ? {} : { retryAfter }),
+    ...(validationErrors ? { validationErrors } : {}),
+  };
+}

@@ -177,9 +177,9 @@ export const ldap = defineConnectionType({
   },
   rules: [
     {
-      when: { startTls: true },
-      demand: { useSsl: false },
-      message: 'cannot be combined with startTls: ldaps leaves nothing to upgrade',
+      when: { useSsl: true },
+      demand: { startTls: false },
+      message: 'cannot be combined with useSsl: ldaps leaves nothing to upgrade',
     },
     { when: { requireCertificateType: 'REQUIRED_AN_PN' }, require: ['certificateName'] },
   ],

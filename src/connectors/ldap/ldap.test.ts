@@ -49,7 +49,7 @@ test('useSsl and startTls agree with the scheme', () => {
   assert.deepEqual(faultyFields({ serverAddress: 'ldaps://h' }), ['useSsl']);
   assert.deepEqual(faultyFields({ useSsl: true }), ['useSsl']);
   assert.deepEqual(faultyFields({ startTls: true }), []);
-  assert.deepEqual(faultyFields({ serverAddress: 'ldaps://h', useSsl: true, startTls: true }), ['useSsl']);
+  assert.deepEqual(faultyFields({ serverAddress: 'ldaps://h', useSsl: true, startTls: true }), ['startTls']);
   assert.deepEqual(faultyFields({ serverAddress: 'ldap://h:70000' }), ['serverAddress']);
   assert.deepEqual(faultyFields({ serverAddress: '${LDAP_URL}', useSsl: true }), []);
 });

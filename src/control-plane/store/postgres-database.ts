@@ -4,8 +4,8 @@ import type { CompiledQuery, Kysely, QueryResult } from 'kysely';
 import pg from 'pg';
 import { AppError } from '../../errors.ts';
 import type { Database, Transaction, Value } from './database.ts';
+import { demandReading, queryBuilder } from './lazy-query-builder.ts';
 import { establish, migrate } from './migrate.ts';
-import { demandReading, queryBuilder } from './query-builder.ts';
 import type { Tables } from './tables.ts';
 import { OpenTransaction, type Session } from './transaction.ts';
 
@@ -50,8 +50,8 @@ export async function openPostgresDatabase(url: string): Promise<Database> {
 
 class PostgresDatabase implements Database {
   readonly dialect = 'postgres';
-  readonly builder: Kysely<Tables>;
   epoch = '';
+  #builder: Kysely<Tables> | undefined;
   readonly #pool: pg.Pool;
   readonly #session: PostgresSession;
 
@@ -68,12 +68,15 @@ class PostgresDatabase implements Database {
     // pool replaces it, and whoever uses it next gets the error.
     this.#pool.on('error', () => {});
     this.#pool.on('connect', (client) => client.on('error', () => {}));
-    const session = new PostgresSession(this.#pool);
-    this.#session = session;
-    this.builder = queryBuilder('postgres', async (query) => {
+    this.#session = new PostgresSession(this.#pool);
+  }
+
+  get builder(): Kysely<Tables> {
+    this.#builder ??= queryBuilder('postgres', async (query) => {
       demandReading(query);
-      return session.execute(query);
+      return this.#session.execute(query);
     });
+    return this.#builder;
   }
 
   all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {

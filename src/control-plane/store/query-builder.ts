@@ -12,9 +12,10 @@ import {
   SqliteQueryCompiler,
 } from 'kysely';
 import { AppError } from '../../errors.ts';
+import type { Database } from './database.ts';
 import type { Tables } from './tables.ts';
 
-export type Dialect = 'sqlite' | 'postgres';
+type Dialect = Database['dialect'];
 
 const languages = {
   sqlite: {
@@ -37,13 +38,6 @@ export function queryBuilder(
   return new Kysely<Tables>({
     dialect: { ...languages[dialect], createDriver: () => new ForwardingDriver(execute) },
   });
-}
-
-/** Refuses what would change rows outside of `write`, where nothing groups or guards it. */
-export function demandReading(query: CompiledQuery): void {
-  const { kind } = query.query;
-  if (kind !== 'SelectQueryNode' && kind !== 'RawNode')
-    throw new AppError('internal_error', 'Only write() changes rows');
 }
 
 class ForwardingDriver implements Driver {

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, describe, it } from 'node:test';
+import { needProgram, startOrSkip } from '../../../test/services/service.ts';
 import { openDatabase } from './open-database.ts';
 import { audited, insertAudit, isAppError, storeSuite } from './store-suite.ts';
 
@@ -144,6 +145,38 @@ describe('SQLite', () => {
     await database.write((tx) => insertAudit(tx, large));
     assert.deepEqual(await audited(database), [...stored, large]);
     await database.close();
+  });
+
+  it('is unavailable on a disk that fails, stays up, and stores again when it works', async (test) => {
+    const prlimit = await startOrSkip(test, async () => needProgram('The failing disk', 'prlimit'));
+    if (!prlimit) return;
+    const child = runProgram(
+      `import { execFileSync } from 'node:child_process';
+      import { statSync } from 'node:fs';
+      const [dataDirectory, prlimit] = process.argv.slice(1);
+      const database = await openDatabase({ dataDirectory });
+      const write = (target) => database.write((tx) => insertAudit(tx, target)).then(
+        () => console.log('stored', target[0]),
+        (error) => console.log(error.code, target[0]),
+      );
+      const limit = (bytes) =>
+        execFileSync(prlimit, ['--pid', String(process.pid), '--fsize=' + bytes + ':unlimited']);
+      await write('a');
+      limit(statSync(dataDirectory + '/plugboard.db-wal').size + 10_000);
+      await Promise.all(['b', 'c', 'd'].map((target) => write(target.repeat(20_000))));
+      limit('unlimited');
+      await write('e'.repeat(20_000));
+      await database.close();`,
+      ...[await newDirectory(), prlimit],
+    );
+    const { output } = await outcome(child);
+    assert.deepEqual(output.trim().split('\n'), [
+      'stored a',
+      'unavailable b',
+      'unavailable c',
+      'unavailable d',
+      'stored e',
+    ]);
   });
 
   it('refuses a second process on the directory, and a second start in this one', async () => {

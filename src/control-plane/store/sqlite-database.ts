@@ -5,8 +5,8 @@ import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { CompiledQuery, Kysely, QueryResult } from 'kysely';
 import { AppError } from '../../errors.ts';
 import type { Database, Transaction, Value } from './database.ts';
+import { demandReading, queryBuilder } from './lazy-query-builder.ts';
 import { establish } from './migrate.ts';
-import { demandReading, queryBuilder } from './query-builder.ts';
 import type { Tables } from './tables.ts';
 import { OpenTransaction, type Session } from './transaction.ts';
 
@@ -94,8 +94,8 @@ interface Job {
 
 class SqliteDatabase implements Database {
   readonly dialect = 'sqlite';
-  readonly builder: Kysely<Tables>;
   epoch = '';
+  #builder: Kysely<Tables> | undefined;
   readonly #session: SqliteSession;
   readonly #current = new AsyncLocalStorage<OpenTransaction>();
   #queue: Job[] = [];
@@ -105,11 +105,15 @@ class SqliteDatabase implements Database {
 
   constructor(session: SqliteSession) {
     this.#session = session;
-    this.builder = queryBuilder('sqlite', async (query) => {
+  }
+
+  get builder(): Kysely<Tables> {
+    this.#builder ??= queryBuilder('sqlite', async (query) => {
       demandReading(query);
       while (this.#groupEnd) await this.#afterGroup();
-      return session.execute(query);
+      return this.#session.execute(query);
     });
+    return this.#builder;
   }
 
   async all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {

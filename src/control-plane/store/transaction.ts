@@ -1,7 +1,7 @@
 import type { CompiledQuery, Kysely, QueryResult } from 'kysely';
 import { AppError } from '../../errors.ts';
-import type { Transaction, Value } from './database.ts';
-import { type Dialect, queryBuilder } from './query-builder.ts';
+import type { Database, Transaction, Value } from './database.ts';
+import { queryBuilder } from './lazy-query-builder.ts';
 import type { Tables } from './tables.ts';
 
 /** One database connection, or the pool of them; what fails is already classified. */
@@ -17,13 +17,13 @@ export interface Session {
  * catches the error: PostgreSQL would turn its commit into a silent rollback.
  */
 export class OpenTransaction implements Transaction {
-  readonly #dialect: Dialect;
+  readonly #dialect: Database['dialect'];
   readonly #session: Session;
   #builder: Kysely<Tables> | undefined;
   #open = true;
   #failure: { error: unknown } | undefined;
 
-  constructor(dialect: Dialect, session: Session) {
+  constructor(dialect: Database['dialect'], session: Session) {
     this.#dialect = dialect;
     this.#session = session;
   }

@@ -1,6 +1,5 @@
 import type { Kysely } from 'kysely';
 import type { Tables } from '../tables.ts';
-import { initial } from './0001-initial.ts';
 
 /** A step of the schema; once released it is never changed. */
 export interface Migration {
@@ -9,5 +8,11 @@ export interface Migration {
   up(builder: Kysely<Tables>, dialect: 'sqlite' | 'postgres'): Promise<void>;
 }
 
-/** Every migration, in the order of their numbers. */
-export const migrations: readonly Migration[] = [{ number: 1, name: 'initial', up: initial }];
+/** Every migration, in the order of their numbers; loaded when it is applied. */
+export const migrations: readonly Migration[] = [
+  {
+    number: 1,
+    name: 'initial',
+    up: async (builder, dialect) => (await import('./0001-initial.ts')).initial(builder, dialect),
+  },
+];

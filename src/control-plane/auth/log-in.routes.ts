@@ -11,6 +11,7 @@ const CREDENTIAL_MAX_LENGTH = 1024;
 export function logInRoutes(app: FastifyInstance, services: { logIn: LogIn }): void {
   // Forms are read here alone; everywhere else they are an unsupported media type.
   app.register(async (scope) => {
+    scope.removeAllContentTypeParsers();
     registerFormParser(scope);
     scope.withTypeProvider<TypeBoxTypeProvider>().post(
       '/apiops/auth/token',

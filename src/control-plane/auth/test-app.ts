@@ -143,9 +143,18 @@ function counted(db: Database, count: () => void): Database {
     dialect: db.dialect,
     epoch: db.epoch,
     builder: db.builder,
-    all: (sql, values) => (count(), db.all(sql, values)),
-    get: (sql, values) => (count(), db.get(sql, values)),
-    write: (job) => (count(), db.write(job)),
+    all: (sql, values) => {
+      count();
+      return db.all(sql, values);
+    },
+    get: (sql, values) => {
+      count();
+      return db.get(sql, values);
+    },
+    write: (job) => {
+      count();
+      return db.write(job);
+    },
     close: () => db.close(),
   };
 }

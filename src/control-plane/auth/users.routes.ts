@@ -1,8 +1,9 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
+import { contentTag, preconditionOf } from '../server/entity-tag.ts';
 import { pathSegment } from '../server/field-schemas.ts';
-import { listed, listOf, listQuery, requireSameName, successAnswer } from '../server/list-query.ts';
+import { listed, listOf, listQuery, requireSameName, single, successAnswer } from '../server/list-query.ts';
 import { callerOf } from './caller.ts';
 import { grantSchema, grantsSchema } from './grants.ts';
 import type { Users } from './users.service.ts';
@@ -56,8 +57,11 @@ export function userRoutes(instance: FastifyInstance, services: { users: Users }
   app.get(
     '/apiops/users/:username/',
     { config, schema: { summary: 'Get a user', tags, params, response: { 200: listOf(userView) } } },
-    async (request) =>
-      listed([users.get(request.params.username)], {}, { searched: ['username'], sortable: ['username'] }),
+    async (request, reply) => {
+      const user = users.get(request.params.username);
+      reply.header('etag', contentTag(user));
+      return single(user);
+    },
   );
 
   const create = Type.Object(
@@ -105,7 +109,7 @@ export function userRoutes(instance: FastifyInstance, services: { users: Users }
     async (request) => {
       const { username: named, ...change } = request.body;
       requireSameName('username', request.params.username.toLowerCase(), named?.toLowerCase());
-      await users.update(callerOf(request), request.params.username, change);
+      await users.update(callerOf(request), request.params.username, change, preconditionOf(request));
       return { success: true as const };
     },
   );
@@ -117,7 +121,7 @@ export function userRoutes(instance: FastifyInstance, services: { users: Users }
       schema: { summary: 'Delete a user and its tokens', tags, params, response: { 200: successAnswer } },
     },
     async (request) => {
-      await users.remove(callerOf(request), request.params.username);
+      await users.remove(callerOf(request), request.params.username, preconditionOf(request));
       return { success: true as const };
     },
   );

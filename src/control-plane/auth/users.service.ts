@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { foldName } from '../../contract/validation.ts';
 import { AppError } from '../../errors.ts';
 import { recordAudit } from '../audit/audit.service.ts';
+import type { Precondition } from '../server/entity-tag.ts';
 import { createTurns } from '../server/one-at-a-time.ts';
 import type { Database, Transaction } from '../store/database.ts';
 import type { Access, UserRow } from './access.ts';
@@ -42,9 +43,9 @@ export interface Users {
   /** Throws bad_request for a taken name. */
   create(caller: Caller, input: UserInput): Promise<void>;
   /** Disabling suspends the user's tokens at once; it and a new password end the log-ins for good. */
-  update(caller: Caller, username: string, change: UserChange): Promise<void>;
+  update(caller: Caller, username: string, change: UserChange, precondition: Precondition): Promise<void>;
   /** Deletes the user and its tokens. */
-  remove(caller: Caller, username: string): Promise<void>;
+  remove(caller: Caller, username: string, precondition: Precondition): Promise<void>;
 }
 
 /** People and programs that log in by password. */
@@ -98,7 +99,7 @@ export function createUsers(db: Database, access: Access): Users {
       });
     },
 
-    async update(caller, username, change) {
+    async update(caller, username, change, precondition) {
       existing(username);
       if (change.grants) checkGrants(change.grants);
       if (typeof change.password === 'string') checkPassword(change.password);
@@ -106,6 +107,7 @@ export function createUsers(db: Database, access: Access): Users {
         typeof change.password === 'string' ? await hashPassword(change.password) : undefined;
       await inTurn(async () => {
         const before = existing(username);
+        precondition(viewOf(before));
         const after: UserRow = {
           ...before,
           ...(passwordHash === undefined ? {} : { password_hash: passwordHash }),
@@ -136,9 +138,10 @@ export function createUsers(db: Database, access: Access): Users {
       });
     },
 
-    remove: (caller, username) =>
+    remove: (caller, username, precondition) =>
       inTurn(async () => {
         const row = existing(username);
+        precondition(viewOf(row));
         if (isAdministrator(row)) requireOtherAdministrator(directory, { user: row.id });
         await db.write(async (tx) => {
           await tx.run('delete from tokens where user_id = $1', [row.id]);

@@ -2,6 +2,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import { callerOf } from '../auth/caller.ts';
+import { contentTag, preconditionOf } from '../server/entity-tag.ts';
 import {
   descriptionField,
   lineField,
@@ -9,12 +10,12 @@ import {
   nullableText,
   pathSegment,
 } from '../server/field-schemas.ts';
-import { listed, listOf, listQuery, requireSameName, successAnswer } from '../server/list-query.ts';
+import { listed, listOf, listQuery, requireSameName, single, successAnswer } from '../server/list-query.ts';
 import {
   ENVIRONMENT_TYPES,
-  type EnvironmentRow,
   type Environments,
   type EnvironmentType,
+  viewOfEnvironment,
 } from './environments.service.ts';
 
 const tags = ['environments'];
@@ -61,7 +62,7 @@ export function environmentRoutes(instance: FastifyInstance, services: { environ
       },
     },
     async (request) =>
-      listed(environments.list().map(viewOf), request.query, {
+      listed(environments.list().map(viewOfEnvironment), request.query, {
         searched: ['name', 'description'],
         sortable: ['name', 'type'],
       }),
@@ -73,12 +74,11 @@ export function environmentRoutes(instance: FastifyInstance, services: { environ
       config,
       schema: { summary: 'Get an environment', tags, params, response: { 200: listOf(environmentView) } },
     },
-    async (request) =>
-      listed(
-        [viewOf(environments.get(request.params.environment))],
-        {},
-        { searched: ['name'], sortable: ['name'] },
-      ),
+    async (request, reply) => {
+      const environment = viewOfEnvironment(environments.get(request.params.environment));
+      reply.header('etag', contentTag(environment));
+      return single(environment);
+    },
   );
 
   app.post(
@@ -113,7 +113,12 @@ export function environmentRoutes(instance: FastifyInstance, services: { environ
     async (request) => {
       const { name: named, ...input } = request.body;
       requireSameName('name', request.params.environment, named);
-      await environments.update(callerOf(request), request.params.environment, input);
+      await environments.update(
+        callerOf(request),
+        request.params.environment,
+        input,
+        preconditionOf(request),
+      );
       return { success: true as const };
     },
   );
@@ -130,7 +135,7 @@ export function environmentRoutes(instance: FastifyInstance, services: { environ
       },
     },
     async (request) => {
-      await environments.remove(callerOf(request), request.params.environment);
+      await environments.remove(callerOf(request), request.params.environment, preconditionOf(request));
       return { success: true as const };
     },
   );
@@ -197,8 +202,4 @@ export function environmentRoutes(instance: FastifyInstance, services: { environ
       return { success: true as const };
     },
   );
-}
-
-function viewOf(row: EnvironmentRow) {
-  return { name: row.name, description: row.description, type: row.type };
 }

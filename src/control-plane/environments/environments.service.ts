@@ -3,6 +3,8 @@ import { AppError } from '../../errors.ts';
 import { recordAudit } from '../audit/audit.service.ts';
 import type { Caller } from '../auth/caller.ts';
 import { hashToken, makeToken } from '../auth/token-format.ts';
+import type { Precondition } from '../server/entity-tag.ts';
+import { createTurns } from '../server/one-at-a-time.ts';
 import type { Database, Transaction } from '../store/database.ts';
 import type { Tables } from '../store/tables.ts';
 
@@ -36,9 +38,14 @@ export interface Environments {
   /** Throws bad_request for a taken name. */
   create(caller: Caller, input: EnvironmentInput): Promise<void>;
   /** Replaces description and type; an absent one stays. Names are fixed. */
-  update(caller: Caller, name: string, input: Omit<EnvironmentInput, 'name'>): Promise<void>;
+  update(
+    caller: Caller,
+    name: string,
+    input: Omit<EnvironmentInput, 'name'>,
+    precondition: Precondition,
+  ): Promise<void>;
   /** Throws conflict while a project or a worker's credential refers to it. */
-  remove(caller: Caller, name: string): Promise<void>;
+  remove(caller: Caller, name: string, precondition: Precondition): Promise<void>;
   /** Answers the credential, this once. */
   enroll(caller: Caller, environment: string, name: string): Promise<{ id: string; token: string }>;
   enrollments(environment: string): readonly EnrollmentRow[];
@@ -52,6 +59,7 @@ export interface Environments {
 
 /** Loads environments and workers' credentials into memory; they are few and asked for on every handshake. */
 export async function createEnvironments(db: Database): Promise<Environments> {
+  const inTurn = createTurns();
   const byName = new Map<string, EnvironmentRow>();
   const enrollments = new Map<string, EnrollmentRow>();
   const byHash = new Map<string, EnrollmentRow>();
@@ -109,51 +117,56 @@ export async function createEnvironments(db: Database): Promise<Environments> {
       }
     },
 
-    async update(caller, name, input) {
-      const before = existing(name);
-      const after: EnvironmentRow = {
-        ...before,
-        description: input.description === undefined ? before.description : input.description,
-        type: input.type ?? before.type,
-      };
-      const count = await db.write(async (tx) => {
-        const changed = await tx.run('update environments set description = $1, type = $2 where id = $3', [
-          after.description,
-          after.type,
-          after.id,
-        ]);
-        if (changed > 0) await audit(tx, caller, 'environment.update', name, { type: after.type });
-        return changed;
-      });
-      if (count === 0) throw new AppError('not_found', `Environment '${name}' not found`);
-      put(after);
-    },
+    update: (caller, name, input, precondition) =>
+      inTurn(async () => {
+        const before = existing(name);
+        precondition(viewOfEnvironment(before));
+        const after: EnvironmentRow = {
+          ...before,
+          description: input.description === undefined ? before.description : input.description,
+          type: input.type ?? before.type,
+        };
+        const count = await db.write(async (tx) => {
+          const changed = await tx.run('update environments set description = $1, type = $2 where id = $3', [
+            after.description,
+            after.type,
+            after.id,
+          ]);
+          if (changed > 0) await audit(tx, caller, 'environment.update', name, { type: after.type });
+          return changed;
+        });
+        if (count === 0) throw new AppError('not_found', `Environment '${name}' not found`);
+        put(after);
+      }),
 
-    async remove(caller, name) {
-      const { id } = existing(name);
-      await db.write(async (tx) => {
-        const projects = await tx.all<{ name: string }>(
-          'select p.name from projects p join project_environments e on e.project_id = p.id where e.environment_id = $1 order by p.name limit 10',
-          [id],
-        );
-        const credentials = await tx.all<{ name: string }>(
-          'select name from enrollment_tokens where environment_id = $1 and revoked_at is null order by name limit 10',
-          [id],
-        );
-        const reasons = [
-          ...projects.map((project) => `project '${project.name}'`),
-          ...credentials.map((credential) => `enrollment token '${credential.name}'`),
-        ];
-        if (reasons.length > 0) {
-          throw new AppError('conflict', `Environment '${name}' is used by ${reasons.join(', ')}`);
-        }
-        // Figures have no reference that would take them along.
-        await tx.run('delete from health_minutes where environment_id = $1', [id]);
-        await tx.run('delete from environments where id = $1', [id]);
-        await audit(tx, caller, 'environment.delete', name);
-      });
-      byName.delete(name);
-    },
+    remove: (caller, name, precondition) =>
+      inTurn(async () => {
+        const row = existing(name);
+        const { id } = row;
+        precondition(viewOfEnvironment(row));
+        await db.write(async (tx) => {
+          const projects = await tx.all<{ name: string }>(
+            'select p.name from projects p join project_environments e on e.project_id = p.id where e.environment_id = $1 order by p.name limit 10',
+            [id],
+          );
+          const credentials = await tx.all<{ name: string }>(
+            'select name from enrollment_tokens where environment_id = $1 and revoked_at is null order by name limit 10',
+            [id],
+          );
+          const reasons = [
+            ...projects.map((project) => `project '${project.name}'`),
+            ...credentials.map((credential) => `enrollment token '${credential.name}'`),
+          ];
+          if (reasons.length > 0) {
+            throw new AppError('conflict', `Environment '${name}' is used by ${reasons.join(', ')}`);
+          }
+          // Figures have no reference that would take them along.
+          await tx.run('delete from health_minutes where environment_id = $1', [id]);
+          await tx.run('delete from environments where id = $1', [id]);
+          await audit(tx, caller, 'environment.delete', name);
+        });
+        byName.delete(name);
+      }),
 
     async enroll(caller, environment, name) {
       const { id: environmentId } = existing(environment);
@@ -224,6 +237,11 @@ export async function createEnvironments(db: Database): Promise<Environments> {
       return () => listeners.delete(listener);
     },
   };
+}
+
+/** An environment as Get answers it. */
+export function viewOfEnvironment(row: EnvironmentRow) {
+  return { name: row.name, description: row.description, type: row.type };
 }
 
 function audit(

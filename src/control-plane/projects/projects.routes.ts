@@ -4,10 +4,10 @@ import { Type } from 'typebox';
 import type { Access } from '../auth/access.ts';
 import { callerOf } from '../auth/caller.ts';
 import { projectNotFound } from '../server/access-hook.ts';
+import { contentTag, preconditionOf } from '../server/entity-tag.ts';
 import { descriptionField, nameField, nullableText, pathSegment } from '../server/field-schemas.ts';
-import { listed, listOf, listQuery, requireSameName, successAnswer } from '../server/list-query.ts';
-import type { ProjectRow } from '../server/route-access.ts';
-import type { Projects } from './projects.service.ts';
+import { listed, listOf, listQuery, requireSameName, single, successAnswer } from '../server/list-query.ts';
+import { type Projects, viewOfProject } from './projects.service.ts';
 
 const tags = ['projects'];
 const ENVIRONMENTS_MAX = 100;
@@ -49,7 +49,7 @@ export function projectRoutes(
     },
     async (request) => {
       const seen = projects.list().filter((row) => access.seesProject(request.principal, row.name));
-      return listed(seen.map(viewOf), request.query, {
+      return listed(seen.map(viewOfProject), request.query, {
         searched: ['name', 'description'],
         sortable: ['name'],
       });
@@ -62,7 +62,11 @@ export function projectRoutes(
       config: { access: { project: [] } },
       schema: { summary: 'Get a project', tags, params, response: { 200: listOf(projectView) } },
     },
-    async (request) => listed([viewOf(request.project)], {}, { searched: ['name'], sortable: ['name'] }),
+    async (request, reply) => {
+      const project = viewOfProject(request.project);
+      reply.header('etag', contentTag(project));
+      return single(project);
+    },
   );
 
   app.post(
@@ -105,7 +109,13 @@ export function projectRoutes(
     async (request) => {
       const { name: named, ...input } = request.body;
       requireSameName('name', request.params.project, named);
-      await projects.update(callerOf(request), request.principal, request.project, input);
+      await projects.update(
+        callerOf(request),
+        request.principal,
+        request.project,
+        input,
+        preconditionOf(request),
+      );
       return { success: true as const };
     },
   );
@@ -128,12 +138,13 @@ export function projectRoutes(
     async (request) => {
       const { project } = request.params;
       if (!projects.find(project)) throw projectNotFound(project);
-      await projects.remove(callerOf(request), project, request.query.force === 'true');
+      await projects.remove(
+        callerOf(request),
+        project,
+        request.query.force === 'true',
+        preconditionOf(request),
+      );
       return { success: true as const };
     },
   );
-}
-
-function viewOf(row: ProjectRow) {
-  return { name: row.name, description: row.description, environments: [...row.environments] };
 }

@@ -5,6 +5,8 @@ import type { Access } from '../auth/access.ts';
 import type { Caller } from '../auth/caller.ts';
 import type { Principal } from '../auth/permissions.ts';
 import { projectNotFound } from '../server/access-hook.ts';
+import type { Precondition } from '../server/entity-tag.ts';
+import { createTurns } from '../server/one-at-a-time.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Database, Transaction } from '../store/database.ts';
 
@@ -40,9 +42,10 @@ export interface Projects {
     principal: Principal,
     project: ProjectRow,
     input: Omit<ProjectInput, 'name'>,
+    precondition: Precondition,
   ): Promise<void>;
   /** Throws conflict while the project has connections, unless forced, which deletes them. */
-  remove(caller: Caller, name: string, force: boolean): Promise<void>;
+  remove(caller: Caller, name: string, force: boolean, precondition: Precondition): Promise<void>;
 }
 
 /** Loads the projects into memory, where every request finds its own. */
@@ -51,6 +54,7 @@ export async function createProjects(
   services: { access: Access; connections: ProjectConnections },
 ): Promise<Projects> {
   const { access, connections } = services;
+  const inTurn = createTurns();
   const byName = new Map<string, ProjectRow>();
   const byId = new Map<string, ProjectRow>();
 
@@ -106,65 +110,77 @@ export async function createProjects(
     },
 
     async create(caller, input) {
-      if (!(await insert(caller, input))) {
+      if (!(await inTurn(() => insert(caller, input)))) {
         throw new AppError('bad_request', `Project '${input.name}' already exists!`);
       }
     },
 
-    async update(caller, principal, project, input) {
-      const after = await db.write(async (tx) => {
+    update: (caller, principal, project, input, precondition) =>
+      inTurn(async () => {
         const before = byId.get(project.id);
         if (!before) throw projectNotFound(project.name);
-        const next: ProjectRow = {
-          ...before,
-          description: input.description === undefined ? before.description : input.description,
-          environments: input.environments ? sorted(input.environments) : before.environments,
-        };
-        const moved = next.environments.join('\0') !== before.environments.join('\0');
-        // Environments resolve to other values and other machines: the stored secrets would move there.
-        if (moved) {
-          const names = await connectionsWithSecrets(tx, project.id);
-          for (const connection of names) {
-            access.require(principal, 'CONNECTIONS:REVEAL', { project: project.name, connection });
+        precondition(viewOfProject(before));
+        const after = await db.write(async (tx) => {
+          const next: ProjectRow = {
+            ...before,
+            description: input.description === undefined ? before.description : input.description,
+            environments: input.environments ? sorted(input.environments) : before.environments,
+          };
+          const moved = next.environments.join('\0') !== before.environments.join('\0');
+          // Environments resolve to other values and other machines: the stored secrets would move there.
+          if (moved) {
+            const names = await connectionsWithSecrets(tx, project.id);
+            for (const connection of names) {
+              access.require(principal, 'CONNECTIONS:REVEAL', { project: project.name, connection });
+            }
           }
-        }
-        await tx.run('update projects set description = $1 where id = $2', [next.description, next.id]);
-        if (moved) {
-          await tx.run('delete from project_environments where project_id = $1', [next.id]);
-          await placeInEnvironments(tx, next);
-        }
-        await audit(tx, caller, next.name, 'project.update', {
-          ...(moved ? { environments: next.environments, before: before.environments } : {}),
+          await tx.run('update projects set description = $1 where id = $2', [next.description, next.id]);
+          if (moved) {
+            await tx.run('delete from project_environments where project_id = $1', [next.id]);
+            await placeInEnvironments(tx, next);
+          }
+          await audit(tx, caller, next.name, 'project.update', {
+            ...(moved ? { environments: next.environments, before: before.environments } : {}),
+          });
+          if (moved) await connections.replaceAll(tx, next);
+          return next;
         });
-        if (moved) await connections.replaceAll(tx, next);
-        return next;
-      });
-      if (byId.has(after.id)) put(after);
-    },
+        put(after);
+      }),
 
-    async remove(caller, name, force) {
-      const project = byName.get(name);
-      if (!project) throw projectNotFound(name);
-      await db.write(async (tx) => {
-        if (!force) {
-          const held = await tx.get(
-            'select id from connections where project_id = $1 and deleted_at is null limit 1',
-            [project.id],
-          );
-          if (held) {
-            throw new AppError('conflict', `Project '${name}' has connections; ?force=true deletes them too`);
+    remove: (caller, name, force, precondition) =>
+      inTurn(async () => {
+        const project = byName.get(name);
+        if (!project) throw projectNotFound(name);
+        precondition(viewOfProject(project));
+        await db.write(async (tx) => {
+          if (!force) {
+            const held = await tx.get(
+              'select id from connections where project_id = $1 and deleted_at is null limit 1',
+              [project.id],
+            );
+            if (held) {
+              throw new AppError(
+                'conflict',
+                `Project '${name}' has connections; ?force=true deletes them too`,
+              );
+            }
           }
-        }
-        await tx.run('delete from project_environments where project_id = $1', [project.id]);
-        await tx.run('delete from projects where id = $1', [project.id]);
-        await audit(tx, caller, name, 'project.delete', { force });
-        // Last, as it takes the sequence numbers.
-        if (force) await connections.removeAll(tx, project, caller.actor);
-      });
-      byName.delete(name);
-      byId.delete(project.id);
-    },
+          await tx.run('delete from project_environments where project_id = $1', [project.id]);
+          await tx.run('delete from projects where id = $1', [project.id]);
+          await audit(tx, caller, name, 'project.delete', { force });
+          // Last, as it takes the sequence numbers.
+          if (force) await connections.removeAll(tx, project, caller.actor);
+        });
+        byName.delete(name);
+        byId.delete(project.id);
+      }),
   };
+}
+
+/** A project as Get answers it. */
+export function viewOfProject(row: ProjectRow) {
+  return { name: row.name, description: row.description, environments: [...row.environments] };
 }
 
 async function placeInEnvironments(tx: Transaction, project: ProjectRow): Promise<void> {

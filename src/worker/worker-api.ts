@@ -1,0 +1,203 @@
+import { hash, randomBytes } from 'node:crypto';
+import Fastify, { type FastifyError, type FastifyInstance } from 'fastify';
+import type { Logger } from '../connectors/connector.ts';
+import { foldName } from '../contract/validation.ts';
+import type { UsageToken } from '../contract/worker-protocol.ts';
+import { AppError, errorBody } from '../errors.ts';
+import type { LiveConnections } from './live-connections.ts';
+
+/** What the port needs of the worker behind it. */
+export interface WorkerApiSource {
+  readonly connections: Pick<LiveConnections, 'find' | 'operate'>;
+  readonly tokens: readonly UsageToken[];
+  readonly isConnected: boolean;
+  onTokens(listener: (tokens: readonly UsageToken[]) => void): void;
+}
+
+const maxInputBytes = 64 * 1024 * 1024;
+const defaultTimeoutMs = 60_000;
+const maxTimerMs = 2 ** 31 - 1;
+
+interface Running {
+  hash: string;
+  project: string;
+  connection: string;
+  operation: string;
+  controller: AbortController;
+}
+
+type Params = Record<'project' | 'connection' | 'operation', string>;
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    usageToken: UsageToken | null;
+  }
+}
+
+/**
+ * The worker's own HTTP port, for applications beside it. It decides by the hashes that the control
+ * plane sent, so that it works without it; what runs for a token that ends is aborted.
+ */
+export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyInstance {
+  const byHash = new Map<string, UsageToken>();
+  const running = new Set<Running>();
+  const learn = (tokens: readonly UsageToken[]) => {
+    byHash.clear();
+    for (const token of tokens) byHash.set(token.hash, token);
+    for (const { controller, ...what } of running)
+      if (!mayStill(what)) controller.abort(new AppError('unauthorized_client', 'Invalid token'));
+  };
+  learn(worker.tokens);
+  worker.onTokens(learn);
+
+  function mayStill({ hash: key, project, connection, operation }: Omit<Running, 'controller'>): boolean {
+    const token = byHash.get(key);
+    return token !== undefined && isCurrent(token) && mayUse(token, project, connection, operation);
+  }
+
+  const app = Fastify({
+    logger: false,
+    bodyLimit: maxInputBytes,
+    genReqId: () => randomBytes(9).toString('base64url'),
+    forceCloseConnections: 'idle',
+    exposeHeadRoutes: false,
+    routerOptions: { ignoreTrailingSlash: true, caseSensitive: true, maxParamLength: 4096 },
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
+  });
+  app.decorateRequest('usageToken', null);
+
+  app.setErrorHandler((raised, request, reply) => {
+    const error = toAppError(raised);
+    if (error.code === 'internal_error')
+      log.error({ err: raised, requestId: request.id }, 'the worker API failed in an unknown way');
+    if (error.details.retryAfter !== undefined) reply.header('retry-after', error.details.retryAfter);
+    if (error.entry.status === 401) reply.header('www-authenticate', 'Bearer');
+    return reply.status(error.entry.status).send(errorBody(error, request.id));
+  });
+  app.setNotFoundHandler((request, reply) =>
+    reply.status(404).send(errorBody(new AppError('not_found', 'There is nothing at this path'), request.id)),
+  );
+
+  app.get('/healthz', async () => ({
+    status: 'ok',
+    controlPlane: worker.isConnected ? 'connected' : 'away',
+  }));
+
+  app.post<{ Params: Params; Querystring: { timeoutMs?: string } }>(
+    '/apiops/projects/:project/connections/:connection/operations/:operation/',
+    {
+      // Before the body is read: token, project, permission, in this order.
+      onRequest: async (request) => {
+        const token = authenticate(request.headers.authorization, byHash);
+        const { project, connection, operation } = request.params as Params;
+        if (!token.grants.some((grant) => grant.project === project))
+          throw new AppError('not_found', `Project '${project}' not found`);
+        if (!mayUse(token, project, connection, operation))
+          throw new AppError(
+            'forbidden',
+            `The token lacks the permission CONNECTIONS:USE in project '${project}'`,
+          );
+        request.usageToken = token;
+      },
+    },
+    async (request, reply) => {
+      const { project, connection, operation } = request.params;
+      const timeoutMs = readTimeout(request.query.timeoutMs);
+      const id = worker.connections.find(project, connection);
+      if (id === undefined)
+        throw new AppError('not_found', `Connection (name: ${connection}) was not found!`);
+      const token = request.usageToken!;
+      const controller = new AbortController();
+      const entry: Running = { hash: token.hash, project, connection, operation, controller };
+      const onGone = () => {
+        if (!reply.raw.writableFinished) controller.abort(new AppError('cancelled'));
+      };
+      const expiry =
+        token.expiresAt === null
+          ? undefined
+          : setTimeout(
+              () => controller.abort(new AppError('unauthorized_client', 'Invalid token')),
+              Math.min(maxTimerMs, Math.max(0, token.expiresAt - Date.now())),
+            );
+      running.add(entry);
+      reply.raw.once('close', onGone);
+      try {
+        const result = await worker.connections.operate(id, operation, request.body ?? {}, {
+          timeoutMs,
+          signal: controller.signal,
+        });
+        return { success: true, result: result ?? null };
+      } finally {
+        clearTimeout(expiry);
+        running.delete(entry);
+        reply.raw.off('close', onGone);
+      }
+    },
+  );
+  return app;
+}
+
+/** Every reason is the same answer, so that none can be told from another. */
+function authenticate(header: string | undefined, byHash: ReadonlyMap<string, UsageToken>): UsageToken {
+  const credential = /^bearer +([\x21-\x7e]{1,512}) *$/i.exec(header ?? '')?.[1];
+  const token = byHash.get(hash('sha256', credential ?? '', 'base64url'));
+  if (credential === undefined || !token || !isCurrent(token))
+    throw new AppError('unauthorized_client', 'Invalid token');
+  return token;
+}
+
+function isCurrent({ expiresAt }: UsageToken): boolean {
+  return expiresAt === null || expiresAt > Date.now();
+}
+
+function mayUse({ grants }: UsageToken, project: string, connection: string, operation: string): boolean {
+  const name = foldName(connection);
+  return grants.some(
+    (grant) =>
+      grant.project === project &&
+      (grant.connections === undefined ||
+        grant.connections.some((glob) => matchesGlob(foldName(glob), name))) &&
+      (grant.operations === undefined || grant.operations.includes(operation)),
+  );
+}
+
+/** `*` stands for any characters, `?` for one; linear in both, so that no glob costs more than its length. */
+function matchesGlob(glob: string, name: string): boolean {
+  let at = 0;
+  let inGlob = 0;
+  let star = -1;
+  let retryAt = 0;
+  while (at < name.length) {
+    if (glob[inGlob] === '*') {
+      star = inGlob++;
+      retryAt = at;
+    } else if (glob[inGlob] === '?' || glob[inGlob] === name[at]) {
+      inGlob++;
+      at++;
+    } else if (star >= 0) {
+      inGlob = star + 1;
+      at = ++retryAt;
+    } else return false;
+  }
+  while (glob[inGlob] === '*') inGlob++;
+  return inGlob === glob.length;
+}
+
+function readTimeout(text: unknown): number {
+  if (text === undefined) return defaultTimeoutMs;
+  if (typeof text === 'string' && /^[1-9][0-9]{0,5}$/.test(text)) return Number(text);
+  throw new AppError('bad_request', 'timeoutMs must be a number of milliseconds', {
+    details: { validationErrors: [{ field: 'timeoutMs', message: 'must be from 1 to 999999' }] },
+  });
+}
+
+function toAppError(raised: unknown): AppError {
+  if (raised instanceof AppError) return raised;
+  const { code = '', statusCode = 500 } = raised as Partial<FastifyError>;
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE' || statusCode === 413) return new AppError('payload_too_large');
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE' || statusCode === 415)
+    return new AppError('unsupported_media_type', 'The body must be application/json');
+  // A parser's own words would quote the body.
+  if (statusCode >= 400 && statusCode < 500) return new AppError('bad_request', 'The body is not valid JSON');
+  return new AppError('internal_error', undefined, { cause: raised });
+}

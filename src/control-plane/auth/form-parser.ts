@@ -8,7 +8,11 @@ export function registerFormParser(app: FastifyInstance): void {
   app.addContentTypeParser(
     'application/x-www-form-urlencoded',
     { parseAs: 'string', bodyLimit: FORM_MAX_BYTES },
-    (_request, body, done) => {
+    (request, body, done) => {
+      if (request.routeOptions.config.body !== 'form') {
+        done(new AppError('unsupported_media_type', 'The body must be application/json'));
+        return;
+      }
       const fields = new Map<string, string>();
       for (const [name, value] of new URLSearchParams(body as string)) {
         if (fields.has(name)) {

@@ -16,7 +16,7 @@ export function logInRoutes(app: FastifyInstance, services: { logIn: LogIn }): v
     scope.withTypeProvider<TypeBoxTypeProvider>().post(
       '/apiops/auth/token',
       {
-        config: { access: 'public' },
+        config: { access: 'public', body: 'form' },
         schema: {
           summary: 'Exchange a username and password for a token of one hour',
           tags: ['authentication'],

@@ -75,8 +75,7 @@ export function controlPlaneConfig(environment: Environment = process.env): Cont
   if (databaseUrl !== undefined && !/^postgres(ql)?:\/\//.test(databaseUrl))
     read.fault('PLUGBOARD_DATABASE_URL must start with postgres://; leave it out for the embedded database');
   const worker = read.text('PLUGBOARD_WORKER') ?? 'embedded';
-  if (worker !== 'embedded' && worker !== 'none')
-    read.fault('PLUGBOARD_WORKER must be embedded or none');
+  if (worker !== 'embedded' && worker !== 'none') read.fault('PLUGBOARD_WORKER must be embedded or none');
   const adminToken = read.text('PLUGBOARD_ADMIN_TOKEN');
   const masterKey = read.text('PLUGBOARD_MASTER_KEY');
   const masterKeyFile = read.text('PLUGBOARD_MASTER_KEY_FILE');
@@ -112,13 +111,20 @@ export function remoteWorkerConfig(environment: Environment = process.env): Remo
   const url = read.text('PLUGBOARD_URL');
   const token = read.text('PLUGBOARD_WORKER_TOKEN');
   const insecure = read.flag('PLUGBOARD_INSECURE');
-  if (!url) read.fault('PLUGBOARD_URL is required: the URL of the control plane, such as https://plugboard.example.com');
+  if (!url)
+    read.fault(
+      'PLUGBOARD_URL is required: the URL of the control plane, such as https://plugboard.example.com',
+    );
   else if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
     read.fault('PLUGBOARD_URL must be an http:// or https:// URL');
   else if (new URL(url).protocol === 'http:' && !isLoopbackHost(new URL(url).hostname) && !insecure)
-    read.fault('PLUGBOARD_URL must be https:// for a host that is not this machine: secrets would travel in clear');
+    read.fault(
+      'PLUGBOARD_URL must be https:// for a host that is not this machine: secrets would travel in clear',
+    );
   if (!token)
-    read.fault('PLUGBOARD_WORKER_TOKEN is required: make one with `plugboard worker enroll ENVIRONMENT NAME`');
+    read.fault(
+      'PLUGBOARD_WORKER_TOKEN is required: make one with `plugboard worker enroll ENVIRONMENT NAME`',
+    );
   return read.done({
     ...workerSettings(read, false),
     url: url ?? '',
@@ -215,7 +221,8 @@ function reader(environment: Environment) {
     },
     logLevel(): string {
       const level = text('PLUGBOARD_LOG_LEVEL') ?? 'info';
-      if (!logLevels.includes(level)) faults.push(`PLUGBOARD_LOG_LEVEL must be one of ${logLevels.join(', ')}`);
+      if (!logLevels.includes(level))
+        faults.push(`PLUGBOARD_LOG_LEVEL must be one of ${logLevels.join(', ')}`);
       return level;
     },
     done<T>(config: T): T {

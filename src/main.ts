@@ -5,7 +5,10 @@ import { dirname, join } from 'node:path';
 enableCompileCache(join(dirname(import.meta.dirname), 'node_modules', '.cache', 'plugboard'));
 
 const [command = 'help', ...rest] = process.argv.slice(2);
-const isProcess = ['start', 'server', 'worker'].includes(command) && (rest[0] ?? '').startsWith('-') === false && rest.length === 0;
+const isProcess =
+  ['start', 'server', 'worker'].includes(command) &&
+  (rest[0] ?? '').startsWith('-') === false &&
+  rest.length === 0;
 
 if (isProcess) {
   const { serve } = await import('./serve.ts');

@@ -10,7 +10,9 @@ import {
   workerConfig,
 } from './config.ts';
 import { createChannelPair } from './contract/channel.ts';
+import type { ControlPlane } from './control-plane/server/build-server.ts';
 import { AppError } from './errors.ts';
+import type { Worker, WorkerOptions } from './worker/worker.ts';
 
 export type ProcessKind = 'start' | 'server' | 'worker';
 
@@ -22,7 +24,8 @@ export async function serve(kind: ProcessKind): Promise<void> {
     await { start: serveControlPlane, server: serveControlPlane, worker: serveWorker }[kind](kind);
   } catch (error) {
     // What is the operator's to mend is said in a sentence; anything else with its stack.
-    const isPlain = error instanceof ConfigError || error instanceof AppError || !(error instanceof TypeError);
+    const isPlain =
+      error instanceof ConfigError || error instanceof AppError || !(error instanceof TypeError);
     process.stderr.write(`plugboard: ${isPlain ? (error as Error).message : (error as Error).stack}\n`);
     process.exit(1);
   }
@@ -31,11 +34,11 @@ export async function serve(kind: ProcessKind): Promise<void> {
 async function serveControlPlane(kind: ProcessKind): Promise<void> {
   const config = controlPlaneConfig();
   const log = createLog(config.logLevel);
-  const withWorker = kind === 'start' && config.embeddedWorker;
-  const worker = withWorker ? workerConfig(true) : undefined;
+  const worker = kind === 'start' && config.embeddedWorker ? workerConfig(true) : undefined;
   const controlPlane = await openControlPlane(config, log);
   const url = await controlPlane.listen(config);
-  const embedded = worker && (await startEmbedded(worker, config, controlPlane, log));
+  const own = [{ host: config.host, port: Number(new URL(url).port) }, ...databaseAddress(config)];
+  const embedded = worker && (await startEmbedded(worker, controlPlane, own, log));
   if (controlPlane.adminTokenPath)
     log.info(
       { path: controlPlane.adminTokenPath },
@@ -48,7 +51,14 @@ async function serveControlPlane(kind: ProcessKind): Promise<void> {
   });
 }
 
-async function openControlPlane(config: ControlPlaneConfig, log: pino.Logger) {
+/** What no connection may lead to: the product's own database. */
+function databaseAddress({ databaseUrl }: ControlPlaneConfig): { host: string; port: number }[] {
+  if (!databaseUrl) return [];
+  const { hostname, port } = new URL(databaseUrl);
+  return [{ host: hostname, port: Number(port || 5432) }];
+}
+
+async function openControlPlane(config: ControlPlaneConfig, log: pino.Logger): Promise<ControlPlane> {
   const [{ openDatabase }, { loadMasterKeys }, { buildControlPlane }] = await Promise.all([
     import('./control-plane/store/open-database.ts'),
     import('./control-plane/store/master-key.ts'),
@@ -69,10 +79,119 @@ async function openControlPlane(config: ControlPlaneConfig, log: pino.Logger) {
     ...(config.adminToken ? { adminToken: config.adminToken } : {}),
     bootstrapProjects: config.bootstrapProjects,
     auditDays: config.auditDays,
-    ...(config.tls ? { tls: { cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) } } : {}),
+    ...(config.tls
+      ? { tls: { cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) } }
+      : {}),
     version: version(),
     log,
   });
+}
+
+/** The worker in this process: the same protocol, over a pair of channels in memory. */
+async function startEmbedded(
+  config: WorkerConfig,
+  controlPlane: ControlPlane,
+  own: { host: string; port: number }[],
+  log: pino.Logger,
+): Promise<RunningWorker> {
+  return runWorker(config, log, {
+    egress: { allow: config.egressAllow, deny: config.egressDeny, own },
+    connect: async () => {
+      const [ours, theirs] = createChannelPair();
+      controlPlane.attachEmbedded(theirs, 'production');
+      return ours;
+    },
+  });
+}
+
+async function serveWorker(): Promise<void> {
+  const config = remoteWorkerConfig();
+  const log = createLog(config.logLevel);
+  const { connectStream } = await import('./worker/web-socket-channel.ts');
+  const { hostname, port, protocol } = new URL(config.url);
+  const { worker, stop } = await runWorker(config, log, {
+    egress: {
+      allow: config.egressAllow,
+      deny: config.egressDeny,
+      own: [{ host: hostname, port: Number(port || (protocol === 'https:' ? 443 : 80)) }],
+    },
+    connect: () => connectStream({ url: config.url, token: config.token, insecure: config.insecure }),
+    snapshot: { path: join(config.dataDirectory, 'worker-snapshot'), credential: config.token },
+  });
+  endOnSignal(log, stop);
+  const end = await worker.ended;
+  if (end === 'stopped') return;
+  log.error(
+    { end },
+    end === 'revoked'
+      ? 'the control plane does not accept PLUGBOARD_WORKER_TOKEN (any more); every connection was closed'
+      : 'another worker took this name; give each worker a PLUGBOARD_WORKER_NAME of its own',
+  );
+  await stop();
+  process.exit(1);
+}
+
+interface RunningWorker {
+  worker: Worker;
+  stop(): Promise<void>;
+}
+
+async function runWorker(
+  config: WorkerConfig,
+  log: pino.Logger,
+  options: Pick<WorkerOptions, 'connect' | 'egress' | 'snapshot'>,
+): Promise<RunningWorker> {
+  const [{ startWorker }, { installProcessGuard }, { connectors }, { definitions }] = await Promise.all([
+    import('./worker/worker.ts'),
+    import('./worker/process-guard.ts'),
+    import('./connectors/connectors.ts'),
+    import('./connectors/definitions.ts'),
+  ]);
+  const worker = await startWorker({
+    ...options,
+    name: config.name,
+    version: version(),
+    definitions,
+    connectors,
+    offlineMaxMs: config.offlineMaxMs,
+    log,
+  });
+  const removeGuard = installProcessGuard(log, (text) => worker.scrub(text));
+  const api = config.api && (await startApi(worker, config.api, log));
+  return {
+    worker,
+    async stop() {
+      await api?.close();
+      await worker.stop();
+      removeGuard();
+    },
+  };
+}
+
+async function startApi(worker: Worker, address: { host: string; port: number }, log: pino.Logger) {
+  const { startWorkerApi } = await import('./worker/worker-api.ts');
+  const api = await startWorkerApi({ worker, ...address, log });
+  log.info({ url: api.url }, `worker API listening on ${api.url}`);
+  return api;
+}
+
+/** SIGTERM and SIGINT drain and exit 0; a second one exits at once. */
+function endOnSignal(log: pino.Logger, drain: () => Promise<void>): void {
+  let ending = false;
+  const end = (signal: string) => {
+    if (ending) process.exit(1);
+    ending = true;
+    log.info({ signal }, 'draining');
+    drain().then(
+      () => process.exit(0),
+      (error) => {
+        log.error({ err: error }, 'could not drain');
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
 }
 
 function createLog(level: string): pino.Logger {

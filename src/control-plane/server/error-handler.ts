@@ -7,8 +7,7 @@ export function registerErrorHandler(app: FastifyInstance): void {
     const error = toAppError(raised);
     const { status } = error.entry;
     if (error.code === 'internal_error') request.log.error({ err: raised }, 'internal error');
-    else if (status >= 500)
-      request.log.warn({ err: { code: error.code, message: error.message } }, 'request failed');
+    else if (status >= 500) request.log.info({ code: error.code, reason: error.message }, 'request failed');
     if (error.details.retryAfter !== undefined) reply.header('retry-after', error.details.retryAfter);
     if (status === 401) reply.header('www-authenticate', 'Bearer');
     return reply.status(status).type('application/json; charset=utf-8').send(errorBody(error, request.id));

@@ -212,7 +212,9 @@ export class WorkerHub {
   }
 
   #drop(session: Session): void {
-    if (this.#sessions.get(session.id) === session) this.#sessions.delete(session.id);
+    // Closing the channel calls back here once more.
+    if (this.#sessions.get(session.id) !== session) return;
+    this.#sessions.delete(session.id);
     for (const pending of session.pending.values())
       pending.reject(new AppError('no_worker', `Worker '${session.name}' disconnected before it answered`));
     session.pending.clear();

@@ -1,9 +1,18 @@
 import type { ConnectionOptions } from 'node:tls';
 import type { Connector, ConnectorContext, Stages, Trust } from '../../src/connectors/connector.ts';
-import { STAGES, type StageName, type StageResult } from '../../src/contract/worker-protocol.ts';
+import type { AnyConnector } from '../../src/connectors/connectors.ts';
+import { definitions } from '../../src/connectors/definitions.ts';
+import type { ConfigOf, ConnectionType } from '../../src/contract/connection-type.ts';
+import {
+  STAGES,
+  type StageName,
+  type StageResult,
+  type TestResult,
+} from '../../src/contract/worker-protocol.ts';
 import { AppError } from '../../src/errors.ts';
 import { createNetwork } from '../../src/worker/egress.ts';
 import { createEgressPolicy } from '../../src/worker/egress-policy.ts';
+import { runTest } from '../../src/worker/run-test.ts';
 import { createTrust } from '../../src/worker/trust.ts';
 
 /** What a connector said through its context. */
@@ -44,7 +53,27 @@ export function trustIn(caPem: string): Trust {
   };
 }
 
-/** Stages that keep what was reported; a stage after a failed one is skipped. */
+/** The staged test as the worker runs it: validated, scrubbed, each stage reported once. */
+export function testConnection<D extends ConnectionType, Live>(
+  connector: Connector<D, Live>,
+  config: ConfigOf<D>,
+  context: ConnectorContext,
+): Promise<TestResult> {
+  const { project, name, environment, log, network, trust, signal } = context;
+  const { type } = config;
+  const surroundings = {
+    definitions,
+    connectors: { [type]: async () => connector as AnyConnector },
+    network,
+    trust,
+    log,
+    environment,
+  };
+  const request = { project, name, type, config: { ...config }, timeoutMs: 120_000 };
+  return runTest(surroundings, request, () => {}, signal);
+}
+
+/** Stages outside of a worker, for a test that looks at one call of a connector alone. */
 export function recordStages(connector: Pick<Connector, 'classify'>): Stages & { results(): StageResult[] } {
   const seen = new Map<StageName, StageResult>();
   return {
@@ -66,8 +95,8 @@ export function recordStages(connector: Pick<Connector, 'classify'>): Stages & {
         return value;
       } catch (error) {
         const failure = error instanceof AppError ? error : connector.classify(error);
-        detail ??= failure.message;
-        hint ??= failure.details.hint;
+        detail = failure.message;
+        hint = failure.details.hint ?? hint;
         report({ stage, status: 'failed', code: failure.code, retryable: failure.retryable });
         throw failure;
       }

@@ -5,10 +5,10 @@ import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CallContext, Connector, Trust } from '../../src/connectors/connector.ts';
 import type { ConfigOf, ConnectionType } from '../../src/contract/connection-type.ts';
-import type { StageName, StageResult } from '../../src/contract/worker-protocol.ts';
+import type { StageName, StageResult, TestResult } from '../../src/contract/worker-protocol.ts';
 import { AppError, type ErrorCode } from '../../src/errors.ts';
 import { freePort } from '../services/service.ts';
-import { createContext, type RecordedContext, recordStages } from './connector-context.ts';
+import { createContext, type RecordedContext, testConnection } from './connector-context.ts';
 
 /** A connector with its real server, as the contract suite needs them. */
 export interface ConnectorSubject<D extends ConnectionType, Live> {
@@ -91,8 +91,8 @@ export async function connectorContract<D extends ConnectionType, Live>(
   });
 
   await contract('passes the staged test of the running server', async (c) => {
-    const { stages, error } = await c.test(subject.config());
-    assert.equal(error, undefined, JSON.stringify(stages));
+    const { stages, success } = await c.test(subject.config());
+    assert.ok(success, JSON.stringify(stages));
     for (const { stage, status, detail } of stages)
       assert.ok(
         status === 'passed' || (status === 'skipped' && detail),
@@ -195,8 +195,8 @@ export async function connectorContract<D extends ConnectionType, Live>(
     const testing = c.test(subject.configAt({ host, port: peer.port, timeoutMs: 10 * patienceMs }));
     await within(peer.accepted(), 'the test to dial');
     c.abortOpen();
-    const { error } = await within(testing, 'the aborted test to end');
-    assert.ok(error, 'an aborted test does not succeed');
+    const { success } = await within(testing, 'the aborted test to end');
+    assert.equal(success, false, 'an aborted test does not succeed');
     await peer.allClosed();
   });
 
@@ -310,17 +310,11 @@ class Case<D extends ConnectionType, Live> {
     return live;
   }
 
-  async test(config: ConfigOf<D>): Promise<{ stages: StageResult[]; error: unknown }> {
-    const stages = recordStages(this.#subject.connector);
-    let error: unknown;
-    try {
-      await this.#subject.connector.test(config, stages, this.#context);
-    } catch (thrown) {
-      error = thrown;
-      this.errors.push(thrown);
-    }
-    this.results.push(stages.results());
-    return { stages: stages.results(), error };
+  /** The staged test as the worker runs it. */
+  async test(config: ConfigOf<D>): Promise<TestResult> {
+    const result = await testConnection(this.#subject.connector, config, this.#context);
+    this.results.push(result);
+    return result;
   }
 
   async peer(onSocket: (socket: Socket) => void): Promise<Peer> {

@@ -3,7 +3,7 @@ import { type ConnectorContext, defineConnector, type StageNote, type Stages } f
 import { email } from './email.definition.ts';
 import { composeMail, type MailInput } from './mail-message.ts';
 import { SessionPool } from './session-pool.ts';
-import { adviceFor, classifySmtpError } from './smtp-errors.ts';
+import { advised, classifySmtpError } from './smtp-errors.ts';
 import { dial, SmtpSession, upgrade } from './smtp-session.ts';
 import { type EmailConfig, readSettings, type SmtpSettings } from './smtp-settings.ts';
 
@@ -89,7 +89,7 @@ async function send(live: LiveEmail, input: MailInput, signal: AbortSignal) {
       // The server ended a session that had been idle; nothing of the mail was sent, so it cannot arrive twice.
       const isStale =
         isReused && !started && (failure.code === 'connection_lost' || failure.code === 'target_busy');
-      if (!isStale || session.alive || attempt > 5) throw failure;
+      if (!isStale || session.alive || attempt > 5) throw advised(failure, live.settings);
     } finally {
       live.pool.release(session);
     }
@@ -110,10 +110,7 @@ async function testStages(
       try {
         return await work(note);
       } catch (error) {
-        const failure = classifySmtpError(error);
-        const advice = adviceFor(failure, settings);
-        if (advice) note.hint(advice);
-        throw failure;
+        throw advised(error, settings);
       }
     });
 
@@ -153,16 +150,8 @@ async function testStages(
 
     if (settings.credentials)
       await stage('authenticate', async (note) => {
-        const offered = session.offeredMechanisms.join(', ') || 'none';
-        note.detail(`the server offers ${offered}`);
-        try {
-          const mechanism = await session.logIn(signal);
-          note.detail(`${mechanism} as ${settings.credentials?.user}`);
-        } catch (error) {
-          const failure = classifySmtpError(error);
-          note.detail(`${failure.message} (offered: ${offered})`);
-          throw failure;
-        }
+        const mechanism = await session.logIn(signal);
+        note.detail(`${mechanism} as ${settings.credentials?.user}`);
       });
     else stages.skip('authenticate', 'auth is off');
 

@@ -95,7 +95,15 @@ function hintFor({ code, responseCode, response = '' }: SmtpFailure): string | u
 const gmailHint =
   'Gmail takes an app password here instead of the regular one: create one in the account’s security settings.';
 
-/** What a person can do about a failure of this server, where the error itself has no hint. */
+/** Any error as one of ours, with a hint that knows host and port. */
+export function advised(error: unknown, settings: SmtpSettings): AppError {
+  const failure = classifySmtpError(error);
+  const hint = adviceFor(failure, settings);
+  if (!hint || hint === failure.details.hint) return failure;
+  return new AppError(failure.code, failure.message, { cause: error, details: { ...failure.details, hint } });
+}
+
+/** What a person can do about a failure of this server. */
 export function adviceFor(error: AppError, { host, port, transport }: SmtpSettings): string | undefined {
   const gmail = /(^|\.)(gmail|googlemail)\.com\.?$/i.test(host);
   switch (error.code) {

@@ -1,10 +1,10 @@
-import type { Socket } from 'node:net';
+import { isIPv6, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import SMTPConnection, { type SMTPConnectionSendInfo } from 'nodemailer/lib/smtp-connection';
 import { AppError } from '../../errors.ts';
 import type { MailMessage } from './mail-message.ts';
-import { refusedGreeting, tlsNotOffered } from './smtp-errors.ts';
+import { classifySmtpError, refusedGreeting, tlsNotOffered } from './smtp-errors.ts';
 import { abortError, exchange } from './smtp-reply.ts';
 import type { SmtpSettings } from './smtp-settings.ts';
 
@@ -30,7 +30,7 @@ export async function upgrade(
 ): Promise<{ socket: TLSSocket; greeting: string }> {
   const limits = { timeoutMs: settings.readTimeoutMs, signal };
   if (settings.transport === 'starttls') {
-    const capabilities = await exchange(socket, `EHLO ${settings.clientName ?? '[127.0.0.1]'}`, limits);
+    const capabilities = await exchange(socket, `EHLO ${clientName(settings, socket)}`, limits);
     const offered =
       capabilities.code === 250 && capabilities.lines.some((line) => line.toUpperCase() === 'STARTTLS');
     const ready = offered ? await exchange(socket, 'STARTTLS', limits) : undefined;
@@ -41,6 +41,11 @@ export async function upgrade(
   }
   const secured = await settings.network.secure(socket, { ...settings.tls, host: settings.host, ...limits });
   return { socket: secured, greeting: greeting ?? (await readGreeting(secured, settings, signal)) };
+}
+
+/** The configured name, else our address as RFC 5321 4.1.4 asks of a client without a name. */
+function clientName(settings: SmtpSettings, { localAddress = '127.0.0.1' }: Socket): string {
+  return settings.clientName ?? (isIPv6(localAddress) ? `[IPv6:${localAddress}]` : `[${localAddress}]`);
 }
 
 async function readGreeting(socket: Socket, settings: SmtpSettings, signal: AbortSignal): Promise<string> {
@@ -63,7 +68,7 @@ export class SmtpSession {
   private constructor(settings: SmtpSettings, socket: Socket) {
     this.settings = settings;
     this.#socket = socket;
-    const { clientName, readTimeoutMs } = settings;
+    const { readTimeoutMs } = settings;
     this.#connection = new SMTPConnection({
       host: settings.host,
       connection: socket,
@@ -71,7 +76,7 @@ export class SmtpSession {
       secured: settings.transport !== 'plain',
       // Whether to encrypt is the configuration's choice; it was carried out before.
       ignoreTLS: true,
-      ...(clientName === undefined ? {} : { name: clientName }),
+      name: clientName(settings, socket),
       connectionTimeout: readTimeoutMs,
       greetingTimeout: readTimeoutMs,
       socketTimeout: readTimeoutMs,
@@ -154,7 +159,11 @@ export class SmtpSession {
       this.#connection.login({ method, user, pass: password, credentials: { user, pass: password } }, done),
     ).catch((error) => {
       this.destroy();
-      throw error;
+      const { code, message, details } = classifySmtpError(error);
+      throw new AppError(code, `${message} (${method}; the server offers ${offered.join(', ')})`, {
+        cause: error,
+        details,
+      });
     });
     return method;
   }

@@ -18,7 +18,7 @@ export interface SmtpSettings {
   readonly transport: 'plain' | 'starttls' | 'implicit';
   readonly tls: ConnectionOptions;
   readonly network: Network;
-  /** Name for EHLO; undefined: that of the machine. */
+  /** Name for EHLO; undefined: our address. */
   readonly clientName: string | undefined;
   readonly connectTimeoutMs: number;
   /** Longest silence of the server. */

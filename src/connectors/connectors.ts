@@ -9,7 +9,7 @@ export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) 
   email: () => import('./email/email.connector.ts').then((m) => m.emailConnector),
   kafka: null,
   elasticsearch: null,
-  database: null,
+  database: async () => (await import('./database/database.connector.ts')).databaseConnector,
   ldap: null,
   ftp: null,
   rabbitMq: null,

@@ -1,0 +1,128 @@
+import type { InputOf, OutputOf } from '../../contract/connection-type.ts';
+import { AppError } from '../../errors.ts';
+import { type CallContext, type ConnectorContext, defineConnector } from '../connector.ts';
+import { database } from './database.definition.ts';
+import type {
+  DatabaseClient,
+  DatabaseConfig,
+  DatabaseDriver,
+  DatabaseOperations,
+  DatabaseTarget,
+} from './database-client.ts';
+import { classifySocketError } from './dialect.ts';
+import { type DbType, defaultPorts, type JdbcUrl, JdbcUrlError, parseJdbcUrl } from './jdbc-url.ts';
+
+/** Kind of database → its driver, imported when a connection first needs it. */
+const drivers: Partial<Record<DbType, () => Promise<DatabaseDriver>>> = {
+  async POSTGRES() {
+    const [{ sqlDriver }, { postgresDialect }] = await Promise.all([
+      import('./sql-client.ts'),
+      import('./postgres.dialect.ts'),
+    ]);
+    return sqlDriver(postgresDialect);
+  },
+  async MYSQL() {
+    const [{ sqlDriver }, { mysqlDialect }] = await Promise.all([
+      import('./sql-client.ts'),
+      import('./mysql.dialect.ts'),
+    ]);
+    return sqlDriver(mysqlDialect);
+  },
+};
+
+interface LiveDatabase {
+  dbType: DbType;
+  client: DatabaseClient;
+}
+
+/** Runs statements on databases over a pool of connections. */
+export const databaseConnector = defineConnector<typeof database, LiveDatabase>(database, {
+  async open(config, ctx) {
+    const { dbType, target } = readTarget(config, ctx);
+    const driver = await driverOf(dbType);
+    return { dbType, client: driver.open(config, target, ctx) };
+  },
+  prove: ({ client }, call) => client.prove(call),
+  async test(config, stages, ctx) {
+    const { dbType, target } = readTarget(config, ctx);
+    const driver = await driverOf(dbType);
+    await driver.test(config, target, stages, ctx);
+  },
+  operations: {
+    query: (live, input, call) => operate(live, 'query', input, call),
+    execute: (live, input, call) => operate(live, 'execute', input, call),
+    find: (live, input, call) => operate(live, 'find', input, call),
+    insert: (live, input, call) => operate(live, 'insert', input, call),
+    update: (live, input, call) => operate(live, 'update', input, call),
+    delete: (live, input, call) => operate(live, 'delete', input, call),
+    aggregate: (live, input, call) => operate(live, 'aggregate', input, call),
+  },
+  figures: ({ client }) => ({ ...client.figures() }),
+  close: ({ client }) => client.close(),
+  classify: (error) =>
+    classifySocketError(error) ?? new AppError('internal_error', undefined, { cause: error }),
+});
+
+async function driverOf(dbType: DbType): Promise<DatabaseDriver> {
+  const load = drivers[dbType];
+  if (!load)
+    throw new AppError(
+      'driver_missing',
+      `this version stores ${dbType} connections but does not connect to ${dbType}; it connects to ${Object.keys(drivers).join(' and ')}`,
+    );
+  return load();
+}
+
+function readTarget(
+  config: DatabaseConfig,
+  ctx: ConnectorContext,
+): { dbType: DbType; target: DatabaseTarget } {
+  if (config.jdbcUrl === undefined) {
+    const { dbType, host, port, databaseName } = config;
+    if (dbType === undefined) throw new AppError('invalid_configuration', 'dbType is not set');
+    if (host === undefined) throw new AppError('invalid_configuration', 'neither jdbcUrl nor host is set');
+    return {
+      dbType,
+      target: {
+        hosts: [{ host, port: port ?? defaultPorts[dbType] }],
+        srv: false,
+        database: databaseName,
+        isSid: false,
+        user: undefined,
+        password: undefined,
+        parameters: {},
+        tls: undefined,
+        verify: undefined,
+      },
+    };
+  }
+  const url = parse(config.jdbcUrl);
+  if (config.dbType !== undefined && config.dbType !== url.dbType)
+    throw new AppError('invalid_configuration', `dbType must agree with jdbcUrl, which is of ${url.dbType}`);
+  for (const { name } of url.ignored) ctx.warn(`jdbcUrl: the parameter ${name} is kept but has no effect`);
+  return { dbType: url.dbType, target: { ...url, database: url.database ?? config.databaseName } };
+}
+
+function parse(jdbcUrl: string): JdbcUrl {
+  try {
+    return parseJdbcUrl(jdbcUrl);
+  } catch (error) {
+    if (!(error instanceof JdbcUrlError)) throw error;
+    throw new AppError('invalid_configuration', `jdbcUrl ${error.message}`, { cause: error });
+  }
+}
+
+async function operate<K extends keyof DatabaseOperations>(
+  { dbType, client }: LiveDatabase,
+  name: K,
+  input: InputOf<DatabaseOperations[K]>,
+  call: CallContext,
+): Promise<OutputOf<DatabaseOperations[K]>> {
+  const operation = client.operations[name];
+  if (!operation)
+    throw new AppError(
+      'request_rejected',
+      `${dbType} has no operation ${name}, but ${Object.keys(client.operations).join(' and ')}`,
+    );
+  return operation(input, call);
+}

@@ -1,0 +1,245 @@
+import type { Socket } from 'node:net';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
+import { AppError } from '../../errors.ts';
+import type { Network, StageNote, Stages } from '../connector.ts';
+
+export interface Host {
+  host: string;
+  port: number;
+}
+
+/** `prefer`: TLS where the server offers it, else in clear; `demand`: TLS or nothing. */
+export type TlsDemand = 'none' | 'prefer' | 'demand';
+
+/** Everything a dialect needs to open sessions; resolved, and checked without network. */
+export interface DialectSettings {
+  hosts: Host[];
+  database: string | undefined;
+  user: string | undefined;
+  password: string | undefined;
+  /** The JDBC URL's parameters that have an effect. */
+  parameters: Readonly<Record<string, string>>;
+  tls: { demand: TlsDemand; verified: boolean; options: ConnectionOptions };
+  /** Bounds each step of opening a session. */
+  timeoutMs: number;
+  /** Prepared statements kept per session; 0 keeps none. */
+  maxStatements: number;
+  network: Network;
+}
+
+/** One SQL protocol: how sessions are opened; made by a factory from `DialectSettings`. */
+export interface SqlDialect {
+  /**
+   * Dials the hosts in turn, negotiates TLS and logs in, each as a stage. `lost` is called when the
+   * session ends by itself. Fails with an `AppError`; leaves no socket then.
+   */
+  connect(request: ConnectRequest): Promise<SqlSession>;
+}
+
+export interface ConnectRequest {
+  hosts: Host[];
+  stages: Stages;
+  signal: AbortSignal;
+  lost(): void;
+}
+
+export type Scalar = string | number | boolean | null;
+
+export interface Statement {
+  sql: string;
+  /** In the order of the placeholders. */
+  parameters: readonly Scalar[];
+}
+
+export interface QueryLimits {
+  maxRows: number;
+  /** Of row data as the server sends it; reading stops after the row that goes beyond. */
+  maxBytes: number;
+}
+
+export interface QueryAnswer {
+  columns: { name: string; type: string }[];
+  /** Values fit for JSON, in the order of the columns. */
+  rows: unknown[][];
+  /** Whether the server had more. */
+  truncated: boolean;
+}
+
+export interface ExecuteAnswer {
+  affectedRows: number;
+  /** The generated key, where the protocol tells one. */
+  insertId?: string | undefined;
+}
+
+/** One log-in; serves one statement at a time. Rejects with `AppError`s only. */
+export interface SqlSession {
+  /** Product and version. */
+  readonly server: string;
+  /** Whether the session may serve somebody else after a failure. */
+  readonly reusable: boolean;
+  ping(): Promise<void>;
+  query(statement: Statement, limits: QueryLimits): Promise<QueryAnswer>;
+  execute(statement: Statement): Promise<ExecuteAnswer>;
+  /**
+   * Ends the running statement on the server, over a connection of its own; gives up when
+   * `abandoned` aborts. The session is of no use afterwards.
+   */
+  cancel(abandoned: AbortSignal): Promise<void>;
+  end(force: boolean): void;
+}
+
+/** Stages of nobody: runs the work and reports nothing. */
+export const unreported: Stages = {
+  run: (_stage, work) => work({ detail() {}, hint() {} }),
+  skip() {},
+};
+
+/** The first host that accepts a TCP connection; fails as the last one did. */
+export async function dialInTurn(
+  settings: DialectSettings,
+  { hosts, stages, signal }: ConnectRequest,
+): Promise<{ socket: Socket; host: Host }> {
+  const { network, timeoutMs } = settings;
+  // Outside of a test `connect` resolves by itself; asking twice would only cost time.
+  if (stages !== unreported) await stages.run('resolve', (note) => resolveAll(network, hosts, note, signal));
+  return stages.run('connect', async (note) => {
+    const failures: string[] = [];
+    for (const [index, host] of hosts.entries()) {
+      try {
+        const socket = await network.connect({ ...host, timeoutMs, signal });
+        note.detail([...failures, `${host.host}:${host.port} accepts connections`].join('; '));
+        return { socket, host };
+      } catch (error) {
+        failures.push(`${host.host}:${host.port}: ${error instanceof Error ? error.message : 'failed'}`);
+        if (index < hosts.length - 1 && !signal.aborted) continue;
+        if (hosts.length > 1) note.detail(failures.join('; '));
+        throw error;
+      }
+    }
+    throw new AppError('invalid_configuration', 'the connection names no host');
+  });
+}
+
+async function resolveAll(
+  network: Network,
+  hosts: Host[],
+  note: StageNote,
+  signal: AbortSignal,
+): Promise<void> {
+  const seen: string[] = [];
+  let failure: unknown;
+  let resolved = false;
+  for (const { host } of hosts) {
+    try {
+      const addresses = await network.resolve(host, signal);
+      seen.push(`${host} → ${addresses.map(({ address }) => address).join(', ')}`);
+      resolved = true;
+    } catch (error) {
+      failure = error;
+      seen.push(`${host}: ${error instanceof Error ? error.message : 'failed'}`);
+    }
+  }
+  note.detail(seen.join('; '));
+  if (!resolved) throw failure;
+}
+
+/** Protocol, cipher, subject, issuer and expiry of a TLS connection, for the stage's detail. */
+export function describeTls(socket: TLSSocket, verified: boolean, note: StageNote): void {
+  const { subject, issuer, valid_to } = socket.getPeerCertificate();
+  const name = (from: { CN?: string | string[]; O?: string | string[] } | undefined) =>
+    from?.CN ?? from?.O ?? 'unnamed';
+  note.detail(
+    `${socket.getProtocol()}, ${socket.getCipher().name}, subject ${name(subject)}, issuer ${name(issuer)}, expires ${valid_to}`,
+  );
+  if (!verified)
+    note.hint(
+      'encrypted, but nobody verified whose certificate it is: whoever sits in between can read along',
+    );
+}
+
+/** Resolves with the first chunk that satisfies `complete`; takes no more from the socket than has arrived. */
+export function readChunk(
+  socket: Socket,
+  complete: (received: Buffer) => boolean,
+  limits: { timeoutMs: number; signal: AbortSignal },
+): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    let received: Buffer = Buffer.alloc(0);
+    const finish = (error?: AppError) => {
+      clearTimeout(timer);
+      limits.signal.removeEventListener('abort', onAbort);
+      socket.off('data', onData).off('error', onError).off('end', onEnd).off('close', onEnd);
+      if (error) return reject(error);
+      resolve(received);
+    };
+    const onData = (chunk: Buffer) => {
+      received = Buffer.concat([received, chunk]);
+      try {
+        if (complete(received)) finish();
+      } catch (error) {
+        finish(error as AppError);
+      }
+    };
+    const onError = (cause: Error) => finish(new AppError('connection_lost', undefined, { cause }));
+    const onEnd = () => finish(new AppError('connection_lost', 'the server closed the connection at once'));
+    const onAbort = () => finish(abortReason(limits.signal));
+    const timer = setTimeout(
+      () => finish(new AppError('target_timeout', `the server said nothing within ${limits.timeoutMs} ms`)),
+      limits.timeoutMs,
+    );
+    socket.on('data', onData).on('error', onError).on('end', onEnd).on('close', onEnd);
+    limits.signal.addEventListener('abort', onAbort, { once: true });
+    if (limits.signal.aborted) onAbort();
+  });
+}
+
+/** Rejects when the signal aborts or the time is over; `work` goes on and must be stopped by the caller. */
+export async function withinTime<T>(
+  work: Promise<T>,
+  { timeoutMs, signal, late }: { timeoutMs: number; signal: AbortSignal; late: () => AppError },
+): Promise<T> {
+  let onAbort: (() => void) | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const stopped = new Promise<never>((_, reject) => {
+    onAbort = () => reject(abortReason(signal));
+    timer = setTimeout(() => reject(late()), Math.min(timeoutMs, 2_147_483_647));
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+  });
+  work.catch(() => {});
+  try {
+    return await Promise.race([work, stopped]);
+  } finally {
+    clearTimeout(timer);
+    if (onAbort) signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Why a signal was aborted, as an error of ours. */
+export function abortReason(signal: AbortSignal): AppError {
+  return signal.reason instanceof AppError
+    ? signal.reason
+    : new AppError('cancelled', undefined, { cause: signal.reason });
+}
+
+/** What a broken socket means, whichever driver tells it; undefined for other errors. */
+export function classifySocketError(error: unknown): AppError | undefined {
+  if (error instanceof AppError) return error;
+  const { code } = (error ?? {}) as { code?: unknown };
+  switch (code) {
+    case 'ECONNREFUSED':
+      return new AppError('connection_refused', undefined, { cause: error });
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return new AppError('host_unreachable', undefined, { cause: error });
+    case 'ETIMEDOUT':
+      return new AppError('connect_timeout', undefined, { cause: error });
+    case 'ECONNRESET':
+    case 'EPIPE':
+    case 'ERR_STREAM_DESTROYED':
+    case 'ERR_STREAM_WRITE_AFTER_END':
+      return new AppError('connection_lost', undefined, { cause: error });
+    default:
+      return undefined;
+  }
+}

@@ -16,6 +16,7 @@ import {
 } from '../../contract/connection-type.ts';
 import { endpointsOf } from '../../contract/endpoint.ts';
 import { itemError } from '../../contract/one-or-many.ts';
+import { hasVariable } from '../../contract/reference-syntax.ts';
 
 // Trust material and client certificate are said by the files below; chain verification is not.
 const { verifyCertificate } = tlsFields;
@@ -133,8 +134,6 @@ export const elasticsearch = defineConnectionType({
         description: 'Required when authentication is on.',
         group: 'authentication',
         maxLength: 255,
-        pattern: '^[^:]*$',
-        patternHelp: 'must not contain a colon, which ends the user name in HTTP Basic',
         visibleWhen: { authenticate: true },
         examples: ['elastic'],
       }),
@@ -206,7 +205,7 @@ export const elasticsearch = defineConnectionType({
         maxLength: maxFileLength,
         multiline: true,
         visibleWhen: withKeystore,
-        examples: [pkcs12Example],
+        examples: ['MIIJqQIBAzCCCW8GCSqGSIb3DQEHAaCCCWAEgglcMIIJWDA='],
       }),
     ),
     caKeystoreFilePass: optional(
@@ -472,6 +471,8 @@ export const elasticsearch = defineConnectionType({
               enableHotPhase: true,
               maxAgeOfRollover: 1,
               maxIndexSizeOfRollover: 25,
+              enableWarmPhase: false,
+              enableColdPhase: false,
               enableDeletePhase: true,
               minAgeOfDelete: 30,
             },
@@ -512,6 +513,8 @@ export const elasticsearch = defineConnectionType({
     },
   },
   refine(config, fault) {
+    if (config.elasticUsername?.includes(':') && !hasVariable(config.elasticUsername))
+      fault('elasticUsername', 'must not contain a colon, which ends the user name in HTTP Basic');
     const policy = config.indexLifecyclePolicy;
     // A phase may be a ${VARIABLE}; then the deployment decides.
     if (policy && phases.every((phase) => policy[phase] === false))

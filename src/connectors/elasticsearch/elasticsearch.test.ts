@@ -99,3 +99,8 @@ test('the index is a legal name, or for searching a pattern', () => {
   for (const indexName of ['Logs', '_all', '..', 'a b', 'a/b', '<logs-{now/d}>'])
     assert.deepEqual(Object.keys(faultsOf({ indexName })), ['indexName'], indexName);
 });
+
+test('a user name that HTTP Basic would cut is refused', () => {
+  assert.deepEqual(Object.keys(faultsOf({ elasticUsername: 'a:b' })), ['elasticUsername']);
+  assert.deepEqual(faultsOf({ elasticUsername: 'jörg' }), {});
+});

@@ -26,7 +26,7 @@ export const logback = defineConnectionType({
       minLength: 1,
       maxLength: 4096,
       destination: 'address',
-      examples: ['/var/log/plugboard/'],
+      examples: ['/var/log/plugboard/', '/var/log/gateway/'],
     }),
     logFileName: text({
       title: 'File name',
@@ -43,8 +43,8 @@ export const logback = defineConnectionType({
       group: 'target',
       default: '',
       maxLength: 255,
-      pattern: '^[^/\\\\]*$',
-      patternHelp: 'must not contain slashes',
+      pattern: '^[^/\\\\\\s]*$',
+      patternHelp: 'must not contain slashes or spaces',
     }),
     logFilenamePattern: text({
       title: 'File name pattern',

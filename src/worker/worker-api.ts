@@ -16,6 +16,8 @@ export interface WorkerApiSource {
 
 const maxInputBytes = 64 * 1024 * 1024;
 const defaultTimeoutMs = 60_000;
+/** How long requests may go on when the port closes. */
+const drainMs = 10_000;
 const maxTimerMs = 2 ** 31 - 1;
 
 interface Running {
@@ -65,6 +67,12 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   });
   app.decorateRequest('usageToken', null);
+  app.addHook('preClose', async () => {
+    const stopping = new AppError('unavailable', 'The worker is stopping');
+    setTimeout(() => {
+      for (const { controller } of running) controller.abort(stopping);
+    }, drainMs).unref();
+  });
 
   app.setErrorHandler((raised, request, reply) => {
     const error = toAppError(raised);
@@ -135,6 +143,23 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     },
   );
   return app;
+}
+
+/** Listens; `close` lets running requests end, for ten seconds at most. */
+export async function startWorkerApi(options: {
+  worker: WorkerApiSource;
+  host: string;
+  port: number;
+  log: Logger;
+}): Promise<{ url: string; close(): Promise<void> }> {
+  const app = buildWorkerApi(options.worker, options.log);
+  const url = await app.listen({ host: options.host, port: options.port });
+  return {
+    url,
+    async close() {
+      await app.close();
+    },
+  };
 }
 
 /** Every reason is the same answer, so that none can be told from another. */

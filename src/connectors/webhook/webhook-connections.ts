@@ -200,7 +200,8 @@ export async function adopt(origin: URL, socket: Socket, gone: () => void): Prom
     headersTimeout: 0,
     bodyTimeout: 0,
     connect(_options, callback) {
-      if (used) return callback(new AppError('connection_lost'), null);
+      // In TLS 1.3 the target's refusal of the client's certificate comes after the handshake.
+      if (used || socket.destroyed) return callback(socket.errored ?? new AppError('connection_lost'), null);
       used = true;
       // Called back within the call, the client would not notice that it may go on.
       queueMicrotask(() => callback(null, socket));

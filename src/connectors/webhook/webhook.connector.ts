@@ -323,6 +323,8 @@ function classify(error: unknown): AppError {
   if (error instanceof AppError) return error;
   const { name, code = '', cause } = (error ?? {}) as { name?: string; code?: unknown; cause?: unknown };
   if (cause instanceof AppError) return cause;
+  // A timer that was aborted wraps the signal's reason.
+  if (name === 'AbortError' && cause) return classify(cause);
   if (name === 'TimeoutError') return new AppError('target_timeout', undefined, { cause: error });
   if (name === 'AbortError') return new AppError('cancelled', undefined, { cause: error });
   const text = String(code);

@@ -207,7 +207,12 @@ describe('the contract of every connector', () => {
         ...config(port, Math.max(1, Math.ceil(timeoutMs / 1000))),
         fullUrl: `https://${at}:${port}/hook?token=${secrets[2]}`,
       }),
-      operate: (live, call) => webhookConnector.operations.call(live, { body: { order: 7 } }, call),
+      operate(live, call) {
+        const answer = webhookConnector.operations.call(live, { body: { order: 7 } }, call);
+        // The suite looks at it only once the proof beside it has failed, which may be later.
+        answer.catch(() => {});
+        return answer;
+      },
       restart: () => target.restart(),
       trust: trustIn(authority.caPem),
       silentAt: 'tls',
@@ -394,15 +399,24 @@ describe('a target that misbehaves', patience, () => {
     await fails(subject.call(), 'connection_lost');
   });
 
-  for (const [what, bytes] of [
-    ['speaks something else', 'SSH-2.0-OpenSSH_9.2\r\n'],
-    ['answers twice the length', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab'],
-    ['floods with headers', `HTTP/1.1 200 OK\r\n${'X-A: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n'.repeat(2000)}`],
+  for (const [what, bytes, code] of [
+    ['speaks something else', 'SSH-2.0-OpenSSH_9.2\r\n', 'protocol_error'],
+    ['sends no chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n', 'protocol_error'],
+    [
+      'answers twice the length',
+      'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab',
+      'connection_lost',
+    ],
+    [
+      'floods with headers',
+      `HTTP/1.1 200 OK\r\n${'X-A: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n'.repeat(2000)}`,
+      'protocol_error',
+    ],
   ] as const)
     test(what, async () => {
       await using target = await startTarget((_request, response) => response.socket?.end(bytes));
       await using subject = new Subject({ fullUrl: target.url });
-      await fails(subject.call(), 'protocol_error');
+      await fails(subject.call(), code);
     });
 
   test('listens no more', async () => {
@@ -741,7 +755,9 @@ describe('certificates', patience, () => {
     const client = authority.issue({ commonName: 'client', client: true });
     await using target = await startTarget(ok, { ...server, clientCa: authority.caPem });
     await using without = new Subject({ fullUrl: target.url });
-    await fails(without.call(), 'tls_failed');
+    // Node's server closes without the alert that others send.
+    await fails(without.call(), 'connection_lost');
+    assert.equal(target.received.length, 0);
     const trust: Trust = { tls: () => ({ ca: authority.caPem, cert: client.certPem, key: client.keyPem }) };
     await using subject = new Subject({ fullUrl: target.url }, trust);
     assert.equal((await subject.call()).status, 200);

@@ -169,9 +169,10 @@ async function runWorker(
 }
 
 async function startApi(worker: Worker, address: { host: string; port: number }, log: pino.Logger) {
-  const { startWorkerApi } = await import('./worker/worker-api.ts');
-  const api = await startWorkerApi({ worker, ...address, log });
-  log.info({ url: api.url }, `worker API listening on ${api.url}`);
+  const { buildWorkerApi } = await import('./worker/worker-api.ts');
+  const api = buildWorkerApi(worker, log);
+  const url = await api.listen(address);
+  log.info({ url }, `worker API listening on ${url}`);
   return api;
 }
 

@@ -1,0 +1,264 @@
+/** A failure as Plugboard answers it, or `unreachable` when it does not answer. */
+export class PlugboardError extends Error {
+  /** HTTP status; 0 when there was no answer. */
+  readonly status: number;
+  /** Code of the error table. */
+  readonly code: string;
+  readonly body: ErrorBody;
+
+  constructor(status: number, body: ErrorBody, cause?: unknown) {
+    super(body.error_description, { cause });
+    this.name = 'PlugboardError';
+    this.status = status;
+    this.code = body.error;
+    this.body = body;
+  }
+}
+
+export interface ErrorBody {
+  error: string;
+  error_description: string;
+  reason?: string;
+  validation_errors?: { field: string; message: string }[];
+  retryable?: boolean;
+  stage?: string;
+  hint?: string;
+  retry_after?: number;
+  request_id?: string;
+}
+
+export interface DeploymentResult {
+  success: boolean;
+  deploymentResults: {
+    environmentName: string;
+    success: boolean;
+    message: string;
+    workers: { worker: string; success: boolean; message?: string; warnings?: string[] }[];
+  }[];
+}
+
+export interface ChangeAnswer {
+  success: true;
+  deploymentResult?: DeploymentResult;
+  deploymentId?: string;
+  warnings?: string[];
+}
+
+export interface ListAnswer<Item> {
+  success: true;
+  resultList: Item[];
+  resultCount: number;
+}
+
+export interface TestAnswer {
+  success: boolean;
+  results: {
+    environmentName: string;
+    worker: string;
+    success: boolean;
+    durationMs: number;
+    stages: {
+      stage: string;
+      status: 'passed' | 'failed' | 'skipped';
+      durationMs?: number;
+      detail?: string;
+      hint?: string;
+      code?: string;
+    }[];
+    warnings?: string[];
+    error_description?: string;
+  }[];
+}
+
+export interface TypeAnswer {
+  type: string;
+  title: string;
+  summary: string;
+  operations: string[];
+}
+
+/** A connection as Get answers it. */
+export type Connection = { type: string; name: string } & Record<string, unknown>;
+
+export interface PlugboardOptions {
+  /** Base URL of the control plane. */
+  url: string;
+  token: string;
+  /** Default 120,000 ms. */
+  timeoutMs?: number;
+}
+
+type Query = Record<string, string | number | boolean | undefined>;
+
+/** Typed calls of Plugboard's HTTP API; every failure is a `PlugboardError`. */
+export class Plugboard {
+  readonly #url: string;
+  readonly #token: string;
+  readonly #timeoutMs: number;
+
+  constructor({ url, token, timeoutMs = 120_000 }: PlugboardOptions) {
+    this.#url = url.replace(/\/+$/, '');
+    this.#token = token;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Any call of the API, for what has no method here. */
+  async request<Answer>(
+    method: string,
+    path: string,
+    options: { body?: unknown; query?: Query } = {},
+  ): Promise<Answer> {
+    const target = new URL(`${this.#url}${path}`);
+    for (const [name, value] of Object.entries(options.query ?? {}))
+      if (value !== undefined) target.searchParams.set(name, String(value));
+    let response: Response;
+    let text: string;
+    try {
+      response = await fetch(target, {
+        method,
+        headers: {
+          authorization: `Bearer ${this.#token}`,
+          ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
+        signal: AbortSignal.timeout(this.#timeoutMs),
+        redirect: 'error',
+      });
+      text = await response.text();
+    } catch (cause) {
+      throw new PlugboardError(
+        0,
+        { error: 'unreachable', error_description: `No answer from ${this.#url}: ${reasonOf(cause)}` },
+        cause,
+      );
+    }
+    const answer = parsed(text);
+    if (!response.ok)
+      throw new PlugboardError(
+        response.status,
+        isErrorBody(answer)
+          ? answer
+          : {
+              error: 'unexpected',
+              error_description: `${target.origin} answered ${response.status} and no error of Plugboard's`,
+            },
+      );
+    return answer as Answer;
+  }
+
+  listConnections(
+    project: string,
+    query: { type: string; page?: number; size?: number; sort?: string; q?: string },
+  ) {
+    return this.request<ListAnswer<Connection>>('GET', connections(project), { query });
+  }
+
+  /** With `CONNECTIONS:REVEAL` its secrets in full. */
+  async getConnection(project: string, name: string): Promise<Connection> {
+    const answer = await this.request<ListAnswer<Connection>>('GET', connections(project, name));
+    return answer.resultList[0]!;
+  }
+
+  createConnection(project: string, body: Connection) {
+    return this.request<ChangeAnswer>('POST', connections(project, body.name), { body });
+  }
+
+  updateConnection(project: string, name: string, body: Connection) {
+    return this.request<ChangeAnswer>('PUT', connections(project, name), { body });
+  }
+
+  deleteConnection(project: string, name: string) {
+    return this.request<ChangeAnswer>('DELETE', connections(project, name));
+  }
+
+  /** A failed test is an answer, not an error. */
+  testConnection(
+    project: string,
+    name: string,
+    query: { environment?: string; worker?: string; timeoutMs?: number } = {},
+  ) {
+    return this.request<TestAnswer>('POST', `${connections(project, name)}test/`, { query });
+  }
+
+  /** Runs an operation of a connection and answers its result. */
+  async call<Result = unknown>(
+    project: string,
+    name: string,
+    operation: string,
+    input: unknown,
+    query: { environment?: string; timeoutMs?: number } = {},
+  ): Promise<Result> {
+    const answer = await this.request<{ success: true; result: Result }>(
+      'POST',
+      `${connections(project, name)}operations/${encodeURIComponent(operation)}/`,
+      { body: input, query },
+    );
+    return answer.result;
+  }
+
+  listTypes() {
+    return this.request<ListAnswer<TypeAnswer>>('GET', '/apiops/connection-types/');
+  }
+
+  /** JSON Schema, notes and operations of one type. */
+  describeType(type: string) {
+    return this.request<Record<string, unknown>>(
+      'GET',
+      `/apiops/connection-types/${encodeURIComponent(type)}/`,
+    );
+  }
+
+  createProject(project: { name: string; description?: string; environments?: string[] }) {
+    return this.request<{ success: true }>('POST', '/apiops/projects/', { body: project });
+  }
+
+  listProjects() {
+    return this.request<ListAnswer<{ name: string; description: string | null; environments: string[] }>>(
+      'GET',
+      '/apiops/projects/',
+    );
+  }
+
+  /** The token is in this answer and nowhere else. */
+  createToken(token: {
+    name: string;
+    expiresAt: string | null;
+    grants: { project: string; permissions: string[] }[];
+  }) {
+    return this.request<{ success: true; id: string; token: string }>('POST', '/apiops/tokens/', {
+      body: token,
+    });
+  }
+
+  /** A worker's credential; it is in this answer and nowhere else. */
+  enrollWorker(environment: string, name: string) {
+    return this.request<{ success: true; id: string; token: string }>(
+      'POST',
+      `/apiops/environments/${encodeURIComponent(environment)}/enrollment-tokens/`,
+      { body: { name } },
+    );
+  }
+}
+
+function connections(project: string, name?: string): string {
+  const base = `/apiops/projects/${encodeURIComponent(project)}/connections/`;
+  return name === undefined ? base : `${base}${encodeURIComponent(name)}/`;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function isErrorBody(value: unknown): value is ErrorBody {
+  return typeof value === 'object' && value !== null && 'error' in value && 'error_description' in value;
+}
+
+function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  const inner = cause.cause as { code?: string; message?: string } | undefined;
+  return inner?.code ?? inner?.message ?? cause.message;
+}

@@ -1,0 +1,277 @@
+import { readFile } from 'node:fs/promises';
+import { Plugboard, PlugboardError, type TestAnswer } from '../../client/plugboard.ts';
+import { clientConfig } from '../config.ts';
+import { type Command, commandHelp, type Parsed, parseCommand, UsageError } from './command-line.ts';
+
+/** Exit codes: 0 done · 1 Plugboard or the target refused · 2 wrong usage · 3 Plugboard does not answer. */
+const exitCodes = { done: 0, failed: 1, usage: 2, unreachable: 3 } as const;
+
+interface Output {
+  out(text: string): void;
+  err(text: string): void;
+}
+
+interface RunnableCommand extends Command {
+  run(api: Plugboard, parsed: Parsed, print: Printer): Promise<number>;
+}
+
+interface Printer {
+  /** The answer as JSON with --json, else the text for people. */
+  answer(answer: unknown, text: string): void;
+}
+
+const connection = 'PROJECT/NAME';
+
+const commands: RunnableCommand[] = [
+  {
+    words: 'types',
+    arguments: [],
+    summary: 'Lists the connection types and their operations.',
+    async run(api, _parsed, print) {
+      const answer = await api.listTypes();
+      const width = Math.max(...answer.resultList.map(({ type }) => type.length));
+      print.answer(
+        answer,
+        answer.resultList
+          .map(
+            ({ type, summary, operations }) => `${type.padEnd(width)}  ${summary} [${operations.join(', ')}]`,
+          )
+          .join('\n'),
+      );
+      return exitCodes.done;
+    },
+  },
+  {
+    words: 'project create',
+    arguments: ['NAME'],
+    summary: 'Creates a project.',
+    options: {
+      description: { value: 'TEXT', description: 'What it is for.' },
+      environment: {
+        value: 'NAME',
+        description: 'An environment of it; default production.',
+        multiple: true,
+      },
+    },
+    async run(api, parsed, print) {
+      const [name] = parsed.positionals as [string];
+      const environments = parsed.texts('environment');
+      const description = parsed.text('description');
+      const answer = await api.createProject({
+        name,
+        ...(description === undefined ? {} : { description }),
+        ...(environments.length === 0 ? {} : { environments }),
+      });
+      print.answer(answer, `Project ${name} created.`);
+      return exitCodes.done;
+    },
+  },
+  {
+    words: 'token create',
+    arguments: ['NAME'],
+    summary: 'Makes a token; it is printed once.',
+    options: {
+      project: { value: 'PROJECT', description: 'The project it is for, or *. Required.' },
+      permission: {
+        value: 'PERMISSION',
+        description: 'Such as CONNECTIONS:VIEW, CONNECTIONS:USE, CONNECTIONS:MANAGE. Required.',
+        multiple: true,
+      },
+      expires: { value: 'TIME', description: 'RFC 3339, such as 2027-01-01T00:00:00Z; default never.' },
+    },
+    examples: ['plugboard token create ci --project MyProject --permission CONNECTIONS:USE'],
+    async run(api, parsed, print) {
+      const [name] = parsed.positionals as [string];
+      const project = parsed.text('project');
+      const permissions = parsed.texts('permission');
+      if (!project) throw new UsageError('--project is missing');
+      if (permissions.length === 0) throw new UsageError('--permission is missing');
+      const answer = await api.createToken({
+        name,
+        expiresAt: parsed.text('expires') ?? null,
+        grants: [{ project, permissions }],
+      });
+      print.answer(answer, answer.token);
+      return exitCodes.done;
+    },
+  },
+  {
+    words: 'worker enroll',
+    arguments: ['ENVIRONMENT', 'NAME'],
+    summary: "Makes a worker's credential; it is printed once, with the line that starts the worker.",
+    async run(api, parsed, print) {
+      const [environment, name] = parsed.positionals as [string, string];
+      const answer = await api.enrollWorker(environment, name);
+      print.answer(
+        answer,
+        `${answer.token}\n\nStart the worker with PLUGBOARD_URL, PLUGBOARD_WORKER_TOKEN and PLUGBOARD_WORKER_NAME=${name} set: plugboard worker`,
+      );
+      return exitCodes.done;
+    },
+  },
+  {
+    words: 'test',
+    arguments: [connection],
+    summary:
+      'Tests a connection in stages, on every worker of every environment. Exit code 1 when it failed.',
+    options: {
+      environment: { value: 'NAME', description: 'In this environment alone.' },
+      worker: { value: 'NAME', description: 'On this worker alone.' },
+    },
+    async run(api, parsed, print) {
+      const { project, name } = connectionOf(parsed.positionals[0]!);
+      const [environment, worker] = [parsed.text('environment'), parsed.text('worker')];
+      const answer = await api.testConnection(project, name, {
+        ...(environment === undefined ? {} : { environment }),
+        ...(worker === undefined ? {} : { worker }),
+      });
+      print.answer(answer, testText(answer));
+      return answer.success ? exitCodes.done : exitCodes.failed;
+    },
+  },
+  {
+    words: 'call',
+    arguments: [connection, 'OPERATION'],
+    summary: 'Runs an operation of a connection and prints its result.',
+    options: {
+      data: { value: 'JSON', description: 'The input; @FILE reads a file, @- standard input. Default {}.' },
+      environment: { value: 'NAME', description: 'Required where the connection has several.' },
+      timeout: { value: 'MS', description: 'Deadline in ms; default 60000.' },
+    },
+    examples: [
+      `plugboard call MyProject/my-email-connection send --data '{"to":["a@example.com"],"subject":"Hi","text":"Hello"}'`,
+    ],
+    async run(api, parsed, print) {
+      const { project, name } = connectionOf(parsed.positionals[0]!);
+      const input = await inputOf(parsed.text('data') ?? '{}');
+      const [environment, timeout] = [parsed.text('environment'), parsed.text('timeout')];
+      const result = await api.call(project, name, parsed.positionals[1]!, input, {
+        ...(environment === undefined ? {} : { environment }),
+        ...(timeout === undefined ? {} : { timeoutMs: Number(timeout) }),
+      });
+      print.answer(result, JSON.stringify(result, null, 2));
+      return exitCodes.done;
+    },
+  },
+];
+
+const processes = `Processes (configured by environment variables, see docs/configuration.md):
+  start                      Control plane and worker in one process, on the embedded database.
+  server                     The control plane alone.
+  worker                     A worker alone; needs PLUGBOARD_URL and PLUGBOARD_WORKER_TOKEN.`;
+
+/** Runs one command line and answers the exit code. */
+export async function runCli(
+  args: string[],
+  output: Output = { out: (text) => process.stdout.write(text), err: (text) => process.stderr.write(text) },
+): Promise<number> {
+  const found = commands
+    .map((command) => ({ command, words: command.words.split(' ') }))
+    .find(({ words }) => words.every((word, place) => args[place] === word));
+  if (!found) {
+    const asked = args[0] ?? 'help';
+    if (['help', '--help', '-h'].includes(asked)) {
+      output.out(overview());
+      return exitCodes.done;
+    }
+    output.err(`plugboard: unknown command '${args.join(' ')}'\n\n${overview()}`);
+    return exitCodes.usage;
+  }
+  const { command, words } = found;
+  try {
+    const parsed = parseCommand(command, args.slice(words.length));
+    if (parsed.has('help')) {
+      output.out(commandHelp(command));
+      return exitCodes.done;
+    }
+    return await command.run(await connect(parsed), parsed, {
+      answer: (answer, text) => output.out(`${parsed.has('json') ? JSON.stringify(answer) : text}\n`),
+    });
+  } catch (error) {
+    return failed(error, command, args.includes('--json'), output);
+  }
+}
+
+function failed(error: unknown, command: Command, json: boolean, output: Output): number {
+  if (error instanceof UsageError) {
+    output.err(`plugboard: ${error.message}\n\n${commandHelp(command)}`);
+    return exitCodes.usage;
+  }
+  if (!(error instanceof PlugboardError)) {
+    output.err(`plugboard: ${(error as Error).message}\n`);
+    return exitCodes.failed;
+  }
+  if (json) output.out(`${JSON.stringify(error.body)}\n`);
+  else {
+    output.err(`plugboard: ${error.message}\n`);
+    if (error.body.hint) output.err(`  ${error.body.hint}\n`);
+  }
+  return error.status === 0 ? exitCodes.unreachable : exitCodes.failed;
+}
+
+function overview(): string {
+  const width = 26;
+  const lines = commands.map(
+    (command) => `  ${[command.words, ...command.arguments].join(' ').padEnd(width)} ${command.summary}`,
+  );
+  return `Usage: plugboard COMMAND [options]\n\n${processes}\n\nCommands (plugboard COMMAND --help tells more):\n${lines.join('\n')}\n`;
+}
+
+/** The token comes from a file or the environment, never from an argument, which every process can read. */
+async function connect(parsed: Parsed): Promise<Plugboard> {
+  const config = clientConfig();
+  const file = parsed.text('token-file');
+  const token = file
+    ? (await readFile(file, 'utf8')).trim()
+    : (config.token ?? (await readFile(config.adminTokenFile, 'utf8').catch(() => undefined))?.trim());
+  if (!token)
+    throw new UsageError(
+      'no token: set PLUGBOARD_TOKEN or give --token-file (the log of the first start names the file of the admin token)',
+    );
+  return new Plugboard({ url: parsed.text('url') ?? config.url, token });
+}
+
+function connectionOf(argument: string): { project: string; name: string } {
+  const at = argument.indexOf('/');
+  if (at <= 0 || at === argument.length - 1) throw new UsageError(`'${argument}' is not ${connection}`);
+  return { project: argument.slice(0, at), name: argument.slice(at + 1) };
+}
+
+async function inputOf(data: string): Promise<unknown> {
+  const text =
+    data === '@-'
+      ? await readAll(process.stdin)
+      : data.startsWith('@')
+        ? await readFile(data.slice(1), 'utf8')
+        : data;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`--data is not JSON: ${(error as Error).message}`);
+  }
+}
+
+async function readAll(stream: NodeJS.ReadableStream): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+const marks = { passed: '✓', failed: '✗', skipped: '–' } as const;
+
+function testText(answer: TestAnswer): string {
+  return answer.results
+    .map(({ environmentName, worker, success, durationMs, stages, warnings, error_description }) =>
+      [
+        `${environmentName} / ${worker}: ${success ? 'works' : 'does not work'} (${durationMs} ms)`,
+        ...stages.map(
+          ({ stage, status, durationMs: ms, detail }) =>
+            `  ${marks[status]} ${stage.padEnd(13)}${ms === undefined ? '' : `${ms} ms  `}${detail ?? ''}`,
+        ),
+        ...stages.flatMap(({ hint }) => (hint ? [`    → ${hint}`] : [])),
+        ...(error_description ? [`  ${error_description}`] : []),
+        ...(warnings ?? []).map((warning) => `  ! ${warning}`),
+      ].join('\n'),
+    )
+    .join('\n');
+}

@@ -1,4 +1,5 @@
 const DEFAULT_MAX_KEYS = 10_000;
+const MINUTE_MS = 60_000;
 
 export type Take = { ok: true } | { ok: false /** Whole seconds. */; retryAfter: number };
 
@@ -19,14 +20,15 @@ export function createRateLimiter(options: {
   maxKeys?: number;
 }): RateLimiter {
   const { perMinute, now = Date.now, maxKeys = DEFAULT_MAX_KEYS } = options;
-  const perMs = perMinute / 60_000;
-  const buckets = new Map<string, { left: number; at: number }>();
+  const costMs = MINUTE_MS / perMinute;
+  // Credit is time, which adds up without rounding.
+  const buckets = new Map<string, { creditMs: number; at: number }>();
 
   const refilled = (key: string) => {
     const time = now();
-    const bucket = buckets.get(key) ?? { left: perMinute, at: time };
+    const bucket = buckets.get(key) ?? { creditMs: MINUTE_MS, at: time };
     // A clock set back must not empty a bucket.
-    bucket.left = Math.min(perMinute, bucket.left + Math.max(0, time - bucket.at) * perMs);
+    bucket.creditMs = Math.min(MINUTE_MS, bucket.creditMs + Math.max(0, time - bucket.at));
     bucket.at = time;
     return bucket;
   };
@@ -37,15 +39,15 @@ export function createRateLimiter(options: {
       buckets.delete(key);
       buckets.set(key, bucket);
       if (buckets.size > maxKeys) buckets.delete(buckets.keys().next().value!);
-      if (bucket.left < 1) {
-        return { ok: false, retryAfter: Math.max(1, Math.ceil((1 - bucket.left) / perMs / 1000)) };
+      if (bucket.creditMs < costMs) {
+        return { ok: false, retryAfter: Math.max(1, Math.ceil((costMs - bucket.creditMs) / 1000)) };
       }
-      bucket.left -= 1;
+      bucket.creditMs -= costMs;
       return { ok: true };
     },
     giveBack(key) {
       const bucket = buckets.get(key);
-      if (bucket) bucket.left = Math.min(perMinute, bucket.left + 1);
+      if (bucket) bucket.creditMs = Math.min(MINUTE_MS, bucket.creditMs + costMs);
     },
   };
 }

@@ -62,8 +62,8 @@ export function parseConnection(
 
   checkIdentity(definition, config, options.nameRequired ?? true, faults);
   checkCharacters(definition, config, faults);
-  checkSchema(definition, config, options.resolved ? 'resolved' : 'stored', faults);
   checkSecrets(definition, config, faults, warnings);
+  checkSchema(definition, config, options.resolved ? 'resolved' : 'stored', faults);
   for (const { field, message } of ruleFaults(definition, config)) faults.addMissing(field, message);
   if (!faults.hasWrongForm) refine(definition, config, faults);
   if (!faults.isEmpty) return { ok: false, faults: faults.list() };

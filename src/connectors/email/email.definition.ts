@@ -140,7 +140,7 @@ export const email = defineConnectionType({
     body['additionalProperties'] = body['additionalProperties'].map((item) => {
       if (typeof item !== 'string') return item;
       const at = item.indexOf('=');
-      return at < 0 ? { name: item, value: '' } : { name: item.slice(0, at), value: item.slice(at + 1) };
+      return at < 0 ? item : { name: item.slice(0, at), value: item.slice(at + 1) };
     });
   },
   refine(config, fault) {

@@ -166,7 +166,9 @@ export class LiveConnections {
   ): Promise<unknown> {
     const startedAt = Date.now();
     const slot = this.#slots.get(connection);
-    const { client, proof } = await this.#servingOf(slot, timeoutMs, signal);
+    if (slot && !slot.serving && slot.desired && slot.working) await this.#opened(slot, timeoutMs, signal);
+    // From here until the client counts the call nothing is awaited: a replacement in between would close it.
+    const { client, proof } = this.#servingOf(slot);
     const held = slot!;
     const { definition, connector, scrubbing } = client.prepared;
     const schema = Object.hasOwn(definition.operations, operation)
@@ -179,15 +181,12 @@ export class LiveConnections {
         `Operation '${operation}' was not found; ${definition.type} has ${Object.keys(definition.operations).join(', ') || 'none'}`,
       );
     checkInput(schema, input);
+    if (held.inFlight >= this.#limits.concurrency)
+      throw new AppError('target_busy', `${held.inFlight} operations of this connection are running already`);
     const leave = client.breaker.enter();
     const began = performance.now();
     let failure: AppError | undefined;
     try {
-      if (held.inFlight >= this.#limits.concurrency)
-        throw new AppError(
-          'target_busy',
-          `${held.inFlight} operations of this connection are running already`,
-        );
       held.inFlight += 1;
       const result = await client.run((live, context) => run(live, input, context), {
         timeoutMs: Math.max(1, timeoutMs - (Date.now() - startedAt)),
@@ -301,19 +300,21 @@ export class LiveConnections {
     this.#byName.clear();
   }
 
-  async #servingOf(slot: Slot | undefined, timeoutMs: number, signal?: AbortSignal): Promise<Serving> {
-    if (this.#stopping) throw new AppError('unavailable', 'The worker is stopping');
-    if (slot && !slot.serving && slot.desired && slot.working) {
-      const deadline = AbortSignal.timeout(timeoutMs);
-      const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
-      try {
-        await untilAborted(slot.working, either);
-      } catch {
-        if (signal?.aborted)
-          throw signal.reason instanceof AppError ? signal.reason : new AppError('cancelled');
-        throw new AppError('target_timeout', `The client was not open within ${timeoutMs} ms`);
-      }
+  /** Waits for a first client that is being opened, within the operation's own time. */
+  async #opened(slot: Slot, timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    const deadline = AbortSignal.timeout(timeoutMs);
+    const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
+    try {
+      await untilAborted(slot.working!, either);
+    } catch {
+      if (signal?.aborted)
+        throw signal.reason instanceof AppError ? signal.reason : new AppError('cancelled');
+      throw new AppError('target_timeout', `The client was not open within ${timeoutMs} ms`);
     }
+  }
+
+  #servingOf(slot: Slot | undefined): Serving {
+    if (this.#stopping) throw new AppError('unavailable', 'The worker is stopping');
     if (slot?.serving && slot.desired && !isOff(slot.desired)) return slot.serving;
     if (slot?.desired && slot.refused) {
       const { revision, reason } = slot.refused;

@@ -40,6 +40,8 @@ export interface SmtpOptions {
   /** Reply to the mail's content in place of 250. */
   refuseMailWith?: { code: number; message: string };
   maxBytes?: number;
+  /** Asked at MAIL FROM and behind the content; true: every socket is ended by force instead of a reply. */
+  drop?: (at: 'sender' | 'content') => boolean;
 }
 
 export interface SmtpService extends Service {
@@ -64,7 +66,7 @@ export async function startSmtp(options: SmtpOptions = {}): Promise<SmtpService>
   const port = options.port ?? (await freePort());
 
   async function listen() {
-    server = new SMTPServer(serverOptions(options, mails));
+    server = new SMTPServer(serverOptions(options, mails, dropSockets));
     server.on('error', () => {});
     // Also for TLS, whose sockets are known to the server only after the handshake.
     server.server.on('connection', (socket: Socket) => {
@@ -104,7 +106,11 @@ export async function startSmtp(options: SmtpOptions = {}): Promise<SmtpService>
   };
 }
 
-function serverOptions(options: SmtpOptions, mails: ReceivedMail[]): SMTPServerOptions {
+function serverOptions(
+  options: SmtpOptions,
+  mails: ReceivedMail[],
+  dropSockets: () => void,
+): SMTPServerOptions {
   const { tls = 'none', certificate, account, refuseLogInWith, refused = {}, refuseMailWith } = options;
   return {
     name: 'mail.test',
@@ -127,6 +133,10 @@ function serverOptions(options: SmtpOptions, mails: ReceivedMail[]): SMTPServerO
       if (known) return callback(null, { user: auth.username! });
       callback(reply({ code: 535, message: '5.7.8 Error: authentication failed' }));
     },
+    onMailFrom(_address, _session, callback) {
+      if (options.drop?.('sender')) dropSockets();
+      else callback(null);
+    },
     onRcptTo({ address }, _session, callback) {
       const refusal = refused[address];
       callback(refusal ? reply(refusal) : null);
@@ -146,7 +156,8 @@ function serverOptions(options: SmtpOptions, mails: ReceivedMail[]): SMTPServerO
           user: session.user,
           secure: session.secure,
         });
-        callback(null, `2.0.0 Ok: queued as ${mails.length}`);
+        if (options.drop?.('content')) dropSockets();
+        else callback(null, `2.0.0 Ok: queued as ${mails.length}`);
       });
     },
   };

@@ -39,7 +39,6 @@ export const emailConnector = defineConnector<typeof email, LiveEmail>(email, {
 
   async test(config, stages, ctx) {
     const settings = readSettings(config, ctx);
-    for (const remark of email.remarks?.(config) ?? []) ctx.warn(remark);
     await testStages(config, settings, stages, ctx);
   },
 

@@ -257,6 +257,15 @@ test('speaks the listed versions of TLS alone', async (t) => {
   assert.match(tls?.detail ?? '', /^TLSv1\.2,/);
 });
 
+test('a property without effect is reported by the test', async (t) => {
+  const { port } = await serve(t, {});
+  const { warnings } = await stagesOf({
+    port,
+    additionalProperties: [{ name: 'mail.debug', value: 'true' }],
+  });
+  assert.deepEqual(warnings, ['additionalProperties: mail.debug is kept but not used']);
+});
+
 test('sends one real mail to addressToTest', async (t) => {
   const { port, mails } = await serve(t, {});
   const { operate } = await stagesOf({ port, addressToTest: 'someone@example.org' });
@@ -421,6 +430,28 @@ test('a session that the server ended while it was idle is replaced without an e
   service.dropSockets();
   await send();
   assert.equal(service.mails.length, 2);
+});
+
+test('a mail is sent again only when nothing of it was taken', async (t) => {
+  let dropAt = '';
+  const drop = (at: string) => at === dropAt;
+  const service = await serve(t, { drop });
+  const { send } = open(t, { port: service.port });
+  await send({ subject: 'first' });
+  dropAt = 'content';
+  await assert.rejects(send({ subject: 'perhaps' }), code('connection_lost'));
+  dropAt = '';
+  await send({ subject: 'third' });
+  assert.equal(service.mails.length, 3, 'the server has it; another try would double it');
+
+  let drops = 0;
+  const hasty = await serve(t, {
+    drop: (at) => at === 'sender' && hasty.mails.length === 1 && drops++ === 0,
+  });
+  const second = open(t, { port: hasty.port });
+  await second.send();
+  await second.send();
+  assert.deepEqual([hasty.sessions(), hasty.mails.length], [2, 2]);
 });
 
 test('an aborted call that waits for a session leaves the queue', async (t) => {

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { type Mock, mock, test } from 'node:test';
+import { AppError, type ErrorCode } from '../errors.ts';
+import { Limiter } from './limiter.ts';
+import { Proof, type ProofOutcome } from './proof.ts';
+
+/** A proof under a clock of its own; `answer` is what the next round trips do. */
+function setUp(t: { after(done: () => void): void }) {
+  mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000_000 });
+  const reports: string[] = [];
+  let answer: ErrorCode | 'ok' = 'ok';
+  const roundTrip: Mock<() => Promise<void>> = mock.fn(async () => {
+    if (answer !== 'ok') throw new AppError(answer);
+  });
+  const limiter = new Limiter(4);
+  const proof = new Proof({
+    roundTrip,
+    report: (outcome: ProofOutcome) => reports.push(outcome.ok ? 'connected' : outcome.error.code),
+    periodic: limiter,
+    requested: limiter,
+    random: () => 0,
+  });
+  t.after(() => {
+    proof.stop();
+    mock.timers.reset();
+  });
+  const pass = async (ms: number) => {
+    mock.timers.tick(ms);
+    for (let turn = 0; turn < 20; turn++) await Promise.resolve();
+  };
+  return {
+    proof,
+    reports,
+    pass,
+    trips: () => roundTrip.mock.callCount(),
+    answers: (next: typeof answer) => {
+      answer = next;
+    },
+  };
+}
+
+test('a live connection is proved every 60 s and only changes are reported', async (t) => {
+  const { pass, trips, reports } = setUp(t);
+  for (let minute = 0; minute < 5; minute++) await pass(60_000);
+  assert.equal(trips(), 5);
+  assert.deepEqual(reports, ['connected']);
+});
+
+test('an operation within the interval makes a proof needless', async (t) => {
+  const { proof, pass, trips } = setUp(t);
+  for (let half = 0; half < 10; half++) {
+    await pass(30_000);
+    proof.noteOperation();
+  }
+  assert.equal(trips(), 0);
+  await pass(60_000);
+  assert.equal(trips(), 1);
+});
+
+test('failures are tried again after 5, 10, 20, 40, 60, 60 s', async (t) => {
+  const { proof, pass, trips, answers, reports } = setUp(t);
+  answers('connection_refused');
+  proof.request();
+  await pass(0);
+  const at: number[] = [];
+  for (let second = 1; second <= 200; second++) {
+    const before = trips();
+    await pass(1_000);
+    if (trips() > before) at.push(second);
+  }
+  assert.deepEqual(at, [5, 15, 35, 75, 135, 195]);
+  assert.deepEqual(reports, ['connection_refused']);
+  answers('ok');
+  await pass(60_000);
+  assert.deepEqual(reports, ['connection_refused', 'connected']);
+});
+
+test('security.md 10: after a refused log-in the account is left alone, up to 15 minutes', async (t) => {
+  const { proof, pass, trips, answers, reports } = setUp(t);
+  answers('authentication_failed');
+  proof.request();
+  await pass(0);
+  const at: number[] = [];
+  for (let second = 10; second <= 4_000; second += 10) {
+    const before = trips();
+    await pass(10_000);
+    if (trips() > before) at.push(second);
+  }
+  assert.deepEqual(at, [30, 90, 210, 450, 930, 1830, 2730, 3630]);
+  const before = trips();
+  proof.request();
+  await pass(0);
+  assert.equal(trips(), before, 'not even when asked');
+  assert.deepEqual(reports.slice(-1), ['authentication_failed'], 'but the last outcome is told');
+});
+
+test('a hold delays, and the proof follows by itself', async (t) => {
+  const { proof, pass, trips } = setUp(t);
+  proof.hold(90_000);
+  proof.request();
+  await pass(89_000);
+  assert.equal(trips(), 0);
+  await pass(2_000);
+  assert.equal(trips(), 1);
+});
+
+test('every request is answered, news or not', async (t) => {
+  const { proof, pass, reports } = setUp(t);
+  for (let time = 0; time < 3; time++) {
+    proof.request();
+    await pass(0);
+  }
+  assert.deepEqual(reports, ['connected', 'connected', 'connected']);
+});
+
+test('operations tell of an unreachable target, but not every failure is one', async (t) => {
+  const { proof, reports } = setUp(t);
+  proof.noteOperation(new AppError('request_rejected'));
+  assert.deepEqual(reports, []);
+  proof.noteOperation(new AppError('connection_refused'));
+  proof.noteOperation(new AppError('connection_refused'));
+  proof.noteOperation();
+  assert.deepEqual(reports, ['connection_refused', 'connected']);
+});
+
+test('stopped it proves no more', async (t) => {
+  const { proof, pass, trips } = setUp(t);
+  proof.stop();
+  proof.request();
+  await pass(600_000);
+  assert.equal(trips(), 0);
+});

@@ -75,6 +75,9 @@ test('audit shows the entries of projects with AUDIT:VIEW alone, and global ones
   assert.deepEqual(targets((await seen(['AUDIT:VIEW'], 'A')).body.resultList), ['other', 'mail', 'mail']);
   assert.deepEqual(targets((await seen(['ADMIN'], 'B')).body.resultList), ['db']);
   assert.equal((await seen(['AUDIT:VIEW'], '*')).body.resultCount, 4);
+  await app.call('DELETE', '/apiops/projects/B/');
+  assert.equal((await seen(['AUDIT:VIEW'], '*', '?project=B&action=connection.create')).body.resultCount, 1);
+  assert.equal((await seen(['AUDIT:VIEW'], 'B', '?project=B')).status, 404);
   const lacking = await seen(['CONNECTIONS:VIEW'], 'A');
   assert.equal(lacking.status, 403);
   assert.match(lacking.body.error_description, /AUDIT:VIEW/);

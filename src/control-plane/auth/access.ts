@@ -1,4 +1,5 @@
 import { AppError } from '../../errors.ts';
+import { createTurns } from '../server/one-at-a-time.ts';
 import type { Database } from '../store/database.ts';
 import type { Tables } from '../store/tables.ts';
 import { grantsAllow, grantsCover, userGrants } from './grants.ts';
@@ -40,6 +41,8 @@ export interface AccessDirectory {
   putUser(row: UserRow): void;
   /** Removes the user and all its tokens. */
   removeUser(id: string): void;
+  /** Runs changes that first look here one after the other. */
+  inTurn<T>(job: () => Promise<T>): Promise<T>;
 }
 
 interface LiveToken {
@@ -96,6 +99,7 @@ export async function createAccess(db: Database, clock: () => number = Date.now)
   };
 
   const directory: AccessDirectory = {
+    inTurn: createTurns(),
     *tokens() {
       for (const token of tokens.values()) yield token.row;
     },

@@ -52,10 +52,16 @@ const connections: ProjectConnections = {
   },
 };
 
-/** The features of this folder and its neighbours on a database of their own. */
-export async function startTestApp(options: { addRoutes?: (app: FastifyInstance) => void } = {}) {
+/** The features of this folder and its neighbours on an embedded database of their own, or on that of a URL. */
+export async function startTestApp(
+  options: { addRoutes?: (app: FastifyInstance) => void; databaseUrl?: string } = {},
+) {
   const directory = await mkdtemp(join(tmpdir(), 'plugboard-auth-'));
-  const opened = await openDatabase({ dataDirectory: join(directory, 'data') });
+  const opened = await openDatabase(
+    options.databaseUrl === undefined
+      ? { dataDirectory: join(directory, 'data') }
+      : { url: options.databaseUrl },
+  );
   let statements = 0;
   const db = counted(opened, () => statements++);
 

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { AppError } from '../../errors.ts';
 import { recordAudit } from '../audit/audit.service.ts';
-import { createTurns } from '../server/one-at-a-time.ts';
 import type { Database, Transaction } from '../store/database.ts';
 import type { Access, TokenRow } from './access.ts';
 import { isLastingAdminToken, requireOtherAdministrator } from './administrators.ts';
@@ -42,7 +41,6 @@ export interface Tokens {
 /** Tokens for scripts and people, stored as hashes. */
 export function createTokens(db: Database, access: Access): Tokens {
   const { directory } = access;
-  const inTurn = createTurns();
 
   const isOwn = (principal: Principal, row: TokenRow): boolean => {
     if (row.id === principal.id || row.made_by === principal.id) return true;
@@ -127,7 +125,7 @@ export function createTokens(db: Database, access: Access): Tokens {
     },
 
     revoke: (caller, principal, id) =>
-      inTurn(async () => {
+      directory.inTurn(async () => {
         const row = directory.token(id);
         if (!row || !(isOwn(principal, row) || access.allows(principal, 'ADMIN', {}))) {
           throw new AppError('not_found', `Token (id: ${id}) was not found!`);

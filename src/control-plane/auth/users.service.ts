@@ -3,7 +3,6 @@ import { foldName } from '../../contract/validation.ts';
 import { AppError } from '../../errors.ts';
 import { recordAudit } from '../audit/audit.service.ts';
 import type { Precondition } from '../server/entity-tag.ts';
-import { createTurns } from '../server/one-at-a-time.ts';
 import type { Database, Transaction } from '../store/database.ts';
 import type { Access, UserRow } from './access.ts';
 import { isAdministrator, requireOtherAdministrator } from './administrators.ts';
@@ -51,7 +50,6 @@ export interface Users {
 /** People and programs that log in by password. */
 export function createUsers(db: Database, access: Access): Users {
   const { directory } = access;
-  const inTurn = createTurns();
 
   const existing = (username: string): UserRow => {
     const row = directory.userByKey(foldName(username));
@@ -76,7 +74,7 @@ export function createUsers(db: Database, access: Access): Users {
         grants: JSON.stringify(input.grants ?? []),
         created_at: Date.now(),
       };
-      await inTurn(async () => {
+      await directory.inTurn(async () => {
         const made = await db.write(async (tx) => {
           const count = await tx.run(
             'insert into users (id, username, username_key, password_hash, admin, disabled, grants, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing',
@@ -105,7 +103,7 @@ export function createUsers(db: Database, access: Access): Users {
       if (typeof change.password === 'string') checkPassword(change.password);
       const passwordHash =
         typeof change.password === 'string' ? await hashPassword(change.password) : undefined;
-      await inTurn(async () => {
+      await directory.inTurn(async () => {
         const before = existing(username);
         precondition(viewOf(before));
         const after: UserRow = {
@@ -139,7 +137,7 @@ export function createUsers(db: Database, access: Access): Users {
     },
 
     remove: (caller, username, precondition) =>
-      inTurn(async () => {
+      directory.inTurn(async () => {
         const row = existing(username);
         precondition(viewOf(row));
         if (isAdministrator(row)) requireOtherAdministrator(directory, { user: row.id });

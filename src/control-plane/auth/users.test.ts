@@ -116,6 +116,16 @@ test('two administrators with the same If-Match: one wins', async () => {
   assert.deepEqual(answers.map((answer) => answer.status).sort(), [200, 412]);
 });
 
+test('the last administrators cannot remove each other at the same time', async () => {
+  await using app = await startTestApp();
+  await app.call('POST', '/apiops/users/', { body: { ...ann, admin: true } });
+  const answers = await Promise.all([
+    app.call('DELETE', '/apiops/users/ann/'),
+    app.call('DELETE', '/apiops/tokens/admin-given/'),
+  ]);
+  assert.deepEqual(answers.map((answer) => answer.status).sort(), [200, 409]);
+});
+
 test('the last administrator stays one', async () => {
   await using app = await startTestApp();
   await app.call('POST', '/apiops/users/', { body: { ...ann, admin: true } });

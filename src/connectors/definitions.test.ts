@@ -155,7 +155,9 @@ for (const definition of all) {
       for (const body of [minimalBody(definition), fullBody(definition)]) {
         const complete = completeConfig(definition, accept(definition, body).config);
         assert.ok(validate(structuredClone(body)), JSON.stringify(validate.errors));
-        assert.ok(validate(complete), JSON.stringify(validate.errors));
+        assert.ok(validate(structuredClone(complete)), JSON.stringify(validate.errors));
+        const { masked } = splitSecrets(definition, complete);
+        assert.ok(validate(masked), JSON.stringify(validate.errors));
         assert.ok(!validate({ ...body, zzz: 1 }), 'an unknown field');
       }
       const described = describeType(definition);

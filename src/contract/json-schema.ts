@@ -95,9 +95,10 @@ function nullable(schema: JsonSchema): JsonSchema {
   };
 }
 
-/** Lets the members of nested objects that need not be set be null, as those of the top level. */
-function withNullableMembers(schema: JsonSchema): JsonSchema {
-  return mapSchema(schema, (inner) => {
+/** Lets the members of nested objects that need not be set be null, and kept secrets among them. */
+function withNullableMembers(field: JsonSchema): JsonSchema {
+  const holdsSecrets = field['x-secret'] !== undefined;
+  return mapSchema(field, (inner) => {
     if (!inner.properties) return inner;
     const required = inner.required ?? [];
     return {
@@ -105,7 +106,7 @@ function withNullableMembers(schema: JsonSchema): JsonSchema {
       properties: Object.fromEntries(
         Object.entries(inner.properties).map(([name, member]) => [
           name,
-          required.includes(name) ? member : nullable(member),
+          required.includes(name) && !(holdsSecrets && name === 'value') ? member : nullable(member),
         ]),
       ),
     };

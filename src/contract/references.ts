@@ -138,8 +138,8 @@ function inParts(url: string, wholePath: boolean, path: FieldPath, visitor: Stri
   const plain = (text: string) => String(visitor.plain(text, path, { type: 'string' }));
   for (const part of credentialParts(url, wholePath)) {
     const value = url.slice(part.start, part.end);
-    const replaced = visitor.secret(value, path);
     result += plain(url.slice(at, part.start));
+    const replaced = visitor.secret(value, path);
     result += variableOf(value) === undefined ? replaced : part.encode(replaced);
     at = part.end;
   }

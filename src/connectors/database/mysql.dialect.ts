@@ -324,7 +324,8 @@ class MysqlSession implements SqlSession {
       throw classifyMysqlError(error);
     } finally {
       this.#failRunning = undefined;
-      if (this.#settings.maxStatements === 0 && this.reusable) this.#connection.unprepare(sql);
+      if (this.#settings.maxStatements === 0 && this.reusable)
+        this.#connection.unprepare({ sql, rowsAsArray: true });
     }
     await this.#leaveTransaction(answer.header?.serverStatus);
     return answer;
@@ -417,7 +418,7 @@ interface WireConnection extends NodeJS.EventEmitter {
   _handleNetworkError(error: Error): void;
   query(sql: string, callback: (error: unknown) => void): void;
   execute(options: { sql: string; values: unknown[]; rowsAsArray: true }): NodeJS.EventEmitter;
-  unprepare(sql: string): void;
+  unprepare(options: { sql: string; rowsAsArray: true }): void;
   end(callback: () => void): void;
 }
 

@@ -186,6 +186,22 @@ test('an aborted waiter leaves the queue, and an aborted signal is never queued'
   await pool.close();
 });
 
+test('opening ends when the only one who wanted it gives up', async (t) => {
+  const { pool, driver, attempts, advance } = setUp(t, { connectionTimeoutMs: 60_000 });
+  driver.hang = true;
+  const abort = new AbortController();
+  const outcome = code(pool.acquire(abort.signal));
+  await turns();
+  abort.abort();
+  assert.equal(await outcome, 'cancelled');
+  await advance(10_000);
+  assert.equal(attempts.length, 1, 'nothing is opened for nobody');
+  driver.hang = false;
+  (await pool.acquire()).release();
+  assert.equal(attempts.length, 2);
+  await pool.close();
+});
+
 test('opening that fails is told with its cause, at once', async (t) => {
   const { pool, driver } = setUp(t);
   driver.failWith = new AppError('connection_refused');

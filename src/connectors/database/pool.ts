@@ -80,6 +80,8 @@ export class ConnectionPool<R> {
   readonly #idle: Member<R>[] = [];
   readonly #waiters: Waiter<R>[] = [];
   readonly #ending = new AbortController();
+  /** Aborted when what is being opened is wanted by nobody any more. */
+  #opening = new AbortController();
   readonly #emptied = Promise.withResolvers<void>();
   #creating = 0;
   #turn = 0;
@@ -237,7 +239,9 @@ export class ConnectionPool<R> {
   async #test(member: Member<R>): Promise<boolean> {
     member.state = 'testing';
     try {
-      await this.#bounded(() => this.#driver.validate(member.resource), 'the connection test');
+      await this.#bounded(() => this.#driver.validate(member.resource), 'the connection test', [
+        this.#ending.signal,
+      ]);
       if ((member.state as Member<R>['state']) === 'gone') return false;
       member.testedAt = this.#now();
       return true;
@@ -290,6 +294,7 @@ export class ConnectionPool<R> {
     this.#creating++;
     let member: Member<R> | undefined;
     let lost = false;
+    const { signal: unwanted } = this.#opening;
     const onLost = () => {
       lost = true;
       if (!member || member.state === 'gone') return;
@@ -303,6 +308,7 @@ export class ConnectionPool<R> {
       const resource = await this.#bounded(
         (signal) => this.#driver.create(signal, onLost),
         'opening a connection',
+        [this.#ending.signal, unwanted],
         (late) => this.#driver.destroy(late, true),
       );
       this.#creating--;
@@ -323,7 +329,7 @@ export class ConnectionPool<R> {
       }
     } catch (error) {
       this.#creating--;
-      if (!this.#ending.signal.aborted) this.#failed(error);
+      if (!this.#ending.signal.aborted && !unwanted.aborted) this.#failed(error);
     }
     this.#settleEmptied();
     this.#dispatch();
@@ -359,6 +365,12 @@ export class ConnectionPool<R> {
     const at = this.#waiters.indexOf(waiter);
     if (at >= 0) this.#waiters.splice(at, 1);
     waiter.fail(error);
+    if (this.#waiters.length > 0 || this.#members.size > 0 || this.#creating === 0) return;
+    // Nothing works yet and nobody waits: the pool is as lazy again as it was before the first use.
+    this.#started = false;
+    this.#grown = false;
+    this.#opening.abort();
+    this.#opening = new AbortController();
   }
 
   #tooLate(): unknown {
@@ -434,10 +446,11 @@ export class ConnectionPool<R> {
     this.#dispatch();
   }
 
-  /** Ends the wait by the deadline or the pool's end; a result that comes later goes to `late`. */
+  /** Ends the wait by the deadline or one of `ends`; a result that comes later goes to `late`. */
   #bounded<T>(
     work: (signal: AbortSignal) => Promise<T>,
     what: string,
+    ends: readonly AbortSignal[],
     late?: (result: T) => void,
   ): Promise<T> {
     const timeoutMs = this.#settings.connectionTimeoutMs || FALLBACK_TIMEOUT_MS;
@@ -454,8 +467,8 @@ export class ConnectionPool<R> {
       () => end(new AppError('connect_timeout', `${what} took longer than ${timeoutMs} ms`)),
       timerDelay(timeoutMs),
     );
-    const onEnding = () => end(closed());
-    this.#ending.signal.addEventListener('abort', onEnding, { once: true });
+    const onEnd = () => end(closed());
+    for (const signal of ends) signal.addEventListener('abort', onEnd, { once: true });
     work(deadline.signal)
       .then(
         (result) => {
@@ -467,7 +480,7 @@ export class ConnectionPool<R> {
       )
       .finally(() => {
         clearTimeout(timer);
-        this.#ending.signal.removeEventListener('abort', onEnding);
+        for (const signal of ends) signal.removeEventListener('abort', onEnd);
       });
     return promise;
   }

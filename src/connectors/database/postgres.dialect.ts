@@ -86,6 +86,7 @@ async function negotiateTls(
         },
       });
     const secured = await network.secure(socket, { ...tls.options, host: host.host, timeoutMs, signal });
+    secured.on('error', () => {});
     describeTls(secured, tls.verified, note);
     return secured;
   });

@@ -66,6 +66,7 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     routerOptions: { ignoreTrailingSlash: true, caseSensitive: true, maxParamLength: 4096 },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   });
+  app.removeContentTypeParser('text/plain');
   app.decorateRequest('usageToken', null);
   app.addHook('preClose', async () => {
     const stopping = new AppError('unavailable', 'The worker is stopping');

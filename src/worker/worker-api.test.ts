@@ -1,0 +1,250 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { test } from 'node:test';
+import type { UsageToken } from '../contract/worker-protocol.ts';
+import { createNetwork } from './egress.ts';
+import { createEgressPolicy } from './egress-policy.ts';
+import { LiveConnections } from './live-connections.ts';
+import { createFake, createLog, desired, until } from './testing/fake-type.ts';
+import { createTrust } from './trust.ts';
+import { buildWorkerApi, startWorkerApi } from './worker-api.ts';
+
+const canary = 'c4nary-s3cret';
+const hashOf = (token: string) => hash('sha256', token, 'base64url');
+const usage = (token: string, grants: UsageToken['grants'], expiresAt: number | null = null): UsageToken => ({
+  hash: hashOf(token),
+  expiresAt,
+  actor: `token:${token}`,
+  grants,
+});
+
+async function setUp(tokens: UsageToken[]) {
+  const fake = createFake();
+  const log = createLog();
+  const connections = new LiveConnections({
+    definitions: fake.definitions,
+    connectors: fake.connectors,
+    network: createNetwork({ policy: createEgressPolicy() }),
+    trust: createTrust(),
+    log,
+    environment: () => 'production',
+    hasControlPlane: () => true,
+    onVerdict: () => {},
+  });
+  connections.put([
+    desired('Mail Server', 1, { password: canary }, { connection: 'id-1' }),
+    desired('other', 1, {}, { connection: 'id-2', project: 'Q' }),
+  ]);
+  const listeners: ((tokens: readonly UsageToken[]) => void)[] = [];
+  const source = {
+    connections,
+    tokens,
+    isConnected: false,
+    onTokens: (listener: (typeof listeners)[number]) => void listeners.push(listener),
+  };
+  const app = buildWorkerApi(source, log);
+  const call = async (
+    path: string,
+    token: string | undefined,
+    body: unknown = { text: 'x' },
+    more: object = {},
+  ) => {
+    const response = await app.inject({
+      method: 'POST',
+      url: path,
+      headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+      payload: body as object,
+      ...more,
+    });
+    assert.ok(!response.body.includes(canary));
+    const { request_id, ...answer } = response.json();
+    return { status: response.statusCode, answer, headers: response.headers };
+  };
+  const setTokens = (next: UsageToken[]) => {
+    for (const listener of listeners) listener(next);
+  };
+  return { app, call, setTokens, fake, log, connections, source };
+}
+
+const path = (project: string, name: string, operation = 'say') =>
+  `/apiops/projects/${project}/connections/${encodeURIComponent(name)}/operations/${operation}/`;
+const invalid = { error: 'unauthorized_client', error_description: 'Invalid token' };
+
+test('an application beside the worker uses a connection by name, whatever its case', async () => {
+  const { call } = await setUp([usage('good', [{ project: 'P' }])]);
+  for (const name of ['Mail Server', 'MAIL SERVER', 'mail server']) {
+    const { status, answer } = await call(path('P', name), 'good');
+    assert.equal(status, 200);
+    assert.deepEqual(answer, { success: true, result: { said: 'x', host: 'host-1', password: '***' } });
+  }
+  assert.equal(
+    (await call(path('P', 'mail server').slice(0, -1), 'good')).status,
+    200,
+    'without the last slash',
+  );
+});
+
+test('security.md 14: every token that is not valid gets the same 401', async () => {
+  const { call } = await setUp([
+    usage('good', [{ project: 'P' }]),
+    usage('expired', [{ project: 'P' }], Date.now() - 1),
+  ]);
+  for (const token of [undefined, '', 'unknown', 'expired', hashOf('good'), 'good bad']) {
+    const { status, answer, headers } = await call(path('P', 'Mail Server'), token);
+    assert.deepEqual([status, answer], [401, invalid], String(token));
+    assert.equal(headers['www-authenticate'], 'Bearer');
+  }
+  const { status } = await call(
+    path('P', 'Mail Server'),
+    undefined,
+    {},
+    { headers: { authorization: 'Basic Z29vZA==' } },
+  );
+  assert.equal(status, 401);
+});
+
+test('security.md 6: a project that the token does not see is not there', async () => {
+  const { call } = await setUp([usage('good', [{ project: 'P' }])]);
+  for (const project of ['Q', 'nowhere', 'p']) {
+    const { status, answer } = await call(path(project, 'other'), 'good');
+    assert.deepEqual(
+      [status, answer],
+      [404, { error: 'not_found', error_description: `Project '${project}' not found` }],
+    );
+  }
+  const { status, answer } = await call(path('P', 'missing'), 'good');
+  assert.deepEqual(
+    [status, answer],
+    [404, { error: 'not_found', error_description: 'Connection (name: missing) was not found!' }],
+  );
+});
+
+test('grants are narrowed by connection and by operation, before anything is told of either', async () => {
+  const { call } = await setUp([
+    usage('globs', [{ project: 'P', connections: ['mail*'] }]),
+    usage('else', [{ project: 'P', connections: ['b?t', 'x*y*z'] }]),
+    usage('operations', [{ project: 'P', operations: ['read'] }]),
+    usage('two', [
+      { project: 'P', operations: ['read'] },
+      { project: 'P', connections: ['MAIL SERVER'], operations: ['say'] },
+    ]),
+  ]);
+  assert.equal((await call(path('P', 'Mail Server'), 'globs')).status, 200);
+  assert.equal((await call(path('P', 'Mail Server'), 'two')).status, 200);
+  for (const token of ['else', 'operations'])
+    for (const name of ['Mail Server', 'missing']) {
+      const { status, answer } = await call(path('P', name), token);
+      assert.equal(status, 403);
+      assert.match(answer.error_description, /CONNECTIONS:USE/);
+    }
+  assert.equal((await call(path('P', 'missing'), 'globs')).status, 403);
+});
+
+test('the order of checks is token, project, permission, body, state', async () => {
+  const { call } = await setUp([usage('good', [{ project: 'P', operations: ['say'] }])]);
+  const broken = {
+    payload: '{"text":',
+    headers: { authorization: 'Bearer good', 'content-type': 'application/json' },
+  };
+  const status = async (url: string, more: object = {}) =>
+    (await call(url, undefined, undefined, { ...broken, ...more })).status;
+  assert.equal(await status(path('P', 'x'), { headers: { 'content-type': 'application/json' } }), 401);
+  assert.equal(await status(path('Q', 'x')), 404);
+  assert.equal(await status(path('P', 'x', 'read')), 403);
+  assert.equal(await status(path('P', 'x')), 400);
+  assert.equal((await call(path('P', 'x'), 'good')).status, 404);
+});
+
+test('errors have the published bodies', async () => {
+  const { call } = await setUp([usage('good', [{ project: 'P' }])]);
+  const faulty = await call(path('P', 'Mail Server'), 'good', { txet: 1 });
+  assert.equal(faulty.status, 400);
+  assert.deepEqual(faulty.answer.validation_errors.map(({ field }: { field: string }) => field).sort(), [
+    'text',
+    'txet',
+  ]);
+  const failed = await call(path('P', 'Mail Server'), 'good', { text: 'x', fail: 'certificate_expired' });
+  assert.equal(failed.status, 502);
+  assert.equal(failed.answer.error, 'target_error');
+  assert.equal(failed.answer.reason, 'certificate_expired');
+  assert.equal(failed.answer.retryable, false);
+  const slow = await call(`${path('P', 'Mail Server')}?timeoutMs=20`, 'good', { text: 'x', afterMs: 60_000 });
+  assert.deepEqual([slow.status, slow.answer.error], [504, 'target_timeout']);
+  for (const timeoutMs of ['0', '-1', 'x', '1e3', '1&timeoutMs=2'])
+    assert.equal(
+      (await call(`${path('P', 'Mail Server')}?timeoutMs=${timeoutMs}`, 'good')).status,
+      400,
+      timeoutMs,
+    );
+  assert.equal((await call(path('P', 'Mail Server', 'nothing'), 'good')).status, 404);
+  const text = await call(path('P', 'Mail Server'), undefined, undefined, {
+    payload: 'text',
+    headers: { authorization: 'Bearer good', 'content-type': 'text/plain' },
+  });
+  assert.equal(text.status, 415);
+  assert.equal((await call('/elsewhere', 'good')).status, 404);
+});
+
+test('security.md 7: path tricks reach nothing', async () => {
+  const { call } = await setUp([usage('good', [{ project: 'P' }])]);
+  for (const url of [
+    '/apiops//projects/P/connections/x/operations/say/',
+    '/apiops/projects/P/../Q/connections/other/operations/say/',
+    '/apiops/projects/Q%2F..%2FP/connections/other/operations/say/',
+    '/APIOPS/projects/Q/connections/other/operations/say/',
+    path('Q', 'other').replace('/Q/', '/%51/'),
+  ])
+    assert.equal((await call(url, 'good')).status, 404, url);
+});
+
+test('security.md 21: what runs for a token that is revoked, narrowed or expires is aborted', async () => {
+  const good = usage('good', [{ project: 'P' }]);
+  const narrowed = usage('good', [{ project: 'P', operations: ['read'] }]);
+  for (const next of [[], [narrowed]]) {
+    const { call, setTokens, fake } = await setUp([good]);
+    const running = call(path('P', 'Mail Server'), 'good', { text: 'x', afterMs: 60_000 });
+    await until(() => fake.clients[0]?.running === 1);
+    setTokens(next);
+    const { status, answer } = await running;
+    assert.deepEqual([status, answer], [401, invalid]);
+    assert.equal(fake.clients[0]!.running, 0);
+  }
+  const { call, fake, setTokens } = await setUp([usage('short', [{ project: 'P' }], Date.now() + 300)]);
+  const running = call(path('P', 'Mail Server'), 'short', { text: 'x', afterMs: 60_000 });
+  await until(() => fake.clients[0]?.running === 1);
+  setTokens([usage('short', [{ project: 'P' }], Date.now() + 300)]);
+  assert.equal(fake.clients[0]!.running, 1, 'a refresh that changes nothing aborts nothing');
+  assert.equal((await running).status, 401);
+});
+
+test('an application that goes away cancels its operation', async () => {
+  const { source, fake, log } = await setUp([usage('good', [{ project: 'P' }])]);
+  const { url, close } = await startWorkerApi({ worker: source, host: '127.0.0.1', port: 0, log });
+  const controller = new AbortController();
+  const gone = assert.rejects(
+    fetch(url + path('P', 'Mail Server'), {
+      method: 'POST',
+      headers: { authorization: 'Bearer good', 'content-type': 'application/json' },
+      body: JSON.stringify({ text: 'x', afterMs: 60_000 }),
+      signal: controller.signal,
+    }),
+  );
+  await until(() => fake.clients[0]?.running === 1);
+  controller.abort();
+  await gone;
+  await until(() => fake.clients[0]!.running === 0, 'the operation is aborted');
+  await close();
+});
+
+test('healthz tells whether the control plane is there, and needs no token', async () => {
+  const { app } = await setUp([]);
+  const response = await app.inject('/healthz');
+  assert.deepEqual(response.json(), { status: 'ok', controlPlane: 'away' });
+});
+
+test('names of 255 characters fit into the path', async () => {
+  const { call } = await setUp([usage('good', [{ project: 'P' }])]);
+  const { status, answer } = await call(path('P', 'ä'.repeat(255)), 'good');
+  assert.equal(status, 404);
+  assert.match(answer.error_description, /^Connection \(name: ä/);
+});

@@ -88,6 +88,9 @@ export interface SqlSession {
   end(force: boolean): void;
 }
 
+/** So that neither a firewall forgets an idle connection nor we trust a dead one for ever. */
+const KEEP_ALIVE_MS = 30_000;
+
 /** Stages of nobody: runs the work and reports nothing. */
 export const unreported: Stages = {
   run: (_stage, work) => work({ detail() {}, hint() {} }),
@@ -107,6 +110,7 @@ export async function dialInTurn(
     for (const [index, host] of hosts.entries()) {
       try {
         const socket = await network.connect({ ...host, timeoutMs, signal });
+        socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
         note.detail([...failures, `${host.host}:${host.port} accepts connections`].join('; '));
         return { socket, host };
       } catch (error) {
@@ -143,18 +147,34 @@ async function resolveAll(
   if (!resolved) throw failure;
 }
 
-/** Protocol, cipher, subject, issuer and expiry of a TLS connection, for the stage's detail. */
-export function describeTls(socket: TLSSocket, verified: boolean, note: StageNote): void {
-  const { subject, issuer, valid_to } = socket.getPeerCertificate();
-  const name = (from: { CN?: string | string[]; O?: string | string[] } | undefined) =>
+/** TLS over a dialled socket as the settings demand it; notes protocol, cipher, subject, issuer and expiry. */
+export async function secure(
+  { network, tls, timeoutMs }: DialectSettings,
+  socket: Socket,
+  { host }: Host,
+  signal: AbortSignal,
+  note: StageNote,
+): Promise<TLSSocket> {
+  let secured: TLSSocket;
+  try {
+    secured = await network.secure(socket, { ...tls.options, host, timeoutMs, signal });
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'certificate_untrusted')
+      note.hint('name the authority that signed it by trustStoreName or certificateName');
+    throw error;
+  }
+  secured.on('error', () => {});
+  const { subject, issuer, valid_to } = secured.getPeerCertificate();
+  const nameOf = (from: { CN?: string | string[]; O?: string | string[] } | undefined) =>
     from?.CN ?? from?.O ?? 'unnamed';
   note.detail(
-    `${socket.getProtocol()}, ${socket.getCipher().name}, subject ${name(subject)}, issuer ${name(issuer)}, expires ${valid_to}`,
+    `${secured.getProtocol()}, ${secured.getCipher().name}, subject ${nameOf(subject)}, issuer ${nameOf(issuer)}, expires ${valid_to}`,
   );
-  if (!verified)
+  if (!tls.verified)
     note.hint(
       'encrypted, but nobody verified whose certificate it is: whoever sits in between can read along',
     );
+  return secured;
 }
 
 /** Resolves with the first chunk that satisfies `complete`; takes no more from the socket than has arrived. */

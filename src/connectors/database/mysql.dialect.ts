@@ -1,12 +1,10 @@
 import type { Socket } from 'node:net';
-import type { TLSSocket } from 'node:tls';
 import mysql from 'mysql2';
 import { AppError } from '../../errors.ts';
 import type { StageNote, Stages } from '../connector.ts';
 import {
   type ConnectRequest,
   type DialectSettings,
-  describeTls,
   dialInTurn,
   type ExecuteAnswer,
   type Host,
@@ -16,6 +14,7 @@ import {
   type SqlDialect,
   type SqlSession,
   type Statement,
+  secure,
   unreported,
   withinTime,
 } from './dialect.ts';
@@ -51,7 +50,7 @@ async function logIn(
   host: Host,
   { stages, signal, lost }: ConnectRequest,
 ): Promise<MysqlSession> {
-  const { user, password, database, tls, timeoutMs, network } = settings;
+  const { user, password, database, tls, timeoutMs } = settings;
   const bounds = { timeoutMs, signal };
   // The server speaks first; whether it offers TLS stands in its greeting.
   const greeting = await readGreeting(socket, bounds).catch((error) =>
@@ -60,9 +59,9 @@ async function logIn(
   const speaksTls = tls.demand === 'demand' || (tls.demand === 'prefer' && greeting.offersTls);
   if (!speaksTls) skipTls(stages, tls.demand);
 
-  const secured = Promise.withResolvers<TLSSocket>();
+  /** When the server expects the TLS handshake; the driver goes on when what it resolves with is called. */
+  const handshake = Promise.withResolvers<(error?: Error) => void>();
   const entered = Promise.withResolvers<void>();
-  secured.promise.catch(() => {});
   entered.promise.catch(() => {});
   const connection = mysql.createConnection({
     stream: () => socket,
@@ -88,30 +87,22 @@ async function logIn(
   // In the place of the driver's own handshake, so that the worker's network verifies the server.
   connection.startTLS = (done) => {
     socket.removeAllListeners('data');
-    network.secure(socket, { ...tls.options, host: host.host, timeoutMs, signal }).then(
-      (stream) => {
-        stream.on('error', (error: Error) => connection._handleNetworkError(error));
-        stream.on('data', (chunk: Buffer) => connection.packetParser.execute(chunk));
-        connection.stream = stream;
-        secured.resolve(stream);
-        done();
-      },
-      (error) => {
-        secured.reject(error);
-        // The driver writes a code of its own into what it gets.
-        done(new Error('TLS failed', { cause: error }));
-      },
-    );
+    handshake.resolve(done);
   };
   socket.resume();
   const late = () => new AppError('target_timeout', `the log-in was not answered within ${timeoutMs} ms`);
   try {
     if (speaksTls)
       await stages.run('tls', async (note) => {
-        const failed = entered.promise.then(() => secured.promise);
         try {
-          const stream = await withinTime(Promise.race([secured.promise, failed]), { ...bounds, late });
-          describeTls(stream, tls.verified, note);
+          // It rejects where the server does not offer TLS.
+          const failed = entered.promise.then(() => handshake.promise);
+          const goOn = await withinTime(Promise.race([handshake.promise, failed]), { ...bounds, late });
+          const secured = await secure(settings, socket, host, signal, note);
+          secured.on('error', (error: Error) => connection._handleNetworkError(error));
+          secured.on('data', (chunk: Buffer) => connection.packetParser.execute(chunk));
+          connection.stream = secured;
+          goOn();
         } catch (error) {
           throw classifyMysqlError(error);
         }

@@ -7,7 +7,6 @@ import type { StageNote, Stages } from '../connector.ts';
 import {
   type ConnectRequest,
   type DialectSettings,
-  describeTls,
   dialInTurn,
   type ExecuteAnswer,
   type Host,
@@ -17,6 +16,7 @@ import {
   type SqlDialect,
   type SqlSession,
   type Statement,
+  secure,
   unreported,
   withinTime,
 } from './dialect.ts';
@@ -61,7 +61,7 @@ async function negotiateTls(
   host: Host,
   { stages, signal }: { stages: Stages; signal: AbortSignal },
 ): Promise<Socket | TLSSocket> {
-  const { tls, network, timeoutMs } = settings;
+  const { tls, timeoutMs } = settings;
   if (tls.demand === 'none') {
     stages.skip('tls', 'sslmode=disable: nothing is encrypted; sslmode=verify-full encrypts and verifies');
     return socket;
@@ -85,10 +85,7 @@ async function negotiateTls(
           hint: 'turn on ssl in postgresql.conf, or set sslmode=disable where the network is trusted',
         },
       });
-    const secured = await network.secure(socket, { ...tls.options, host: host.host, timeoutMs, signal });
-    secured.on('error', () => {});
-    describeTls(secured, tls.verified, note);
-    return secured;
+    return secure(settings, socket, host, signal, note);
   });
 }
 

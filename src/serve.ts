@@ -195,8 +195,17 @@ function endOnSignal(log: pino.Logger, drain: () => Promise<void>): void {
   process.on('SIGINT', end);
 }
 
+/** JSON lines, or one readable line each where a person watches. */
 function createLog(level: string): pino.Logger {
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime });
+  const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  return process.stdout.isTTY ? pino(options, { write: writeReadable }) : pino(options);
+}
+
+function writeReadable(line: string): void {
+  const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>;
+  const mark = Number(level) >= 50 ? 'ERROR ' : Number(level) >= 40 ? 'WARN ' : '';
+  const rest = Object.keys(fields).length > 0 ? `  ${JSON.stringify(fields)}` : '';
+  process.stdout.write(`${String(time).slice(11, 19)} ${mark}${msg}${rest}\n`);
 }
 
 function version(): string {

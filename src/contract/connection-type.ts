@@ -30,7 +30,11 @@ export interface ConnectionType<
    * Cross-field rules beyond JSON Schema; runs on a body whose set fields have the right form. In the
    * stored form a number or switch may be a text that is one `${VARIABLE}`.
    */
-  refine?(config: ConnectionConfig<Fields, Id>, fault: (field: string, message: string) => void): void;
+  refine?(
+    config: ConnectionConfig<Fields, Id>,
+    fault: (field: string, message: string) => void,
+    form: 'stored' | 'resolved',
+  ): void;
   /** Remarks on a valid body that the writer should read (a setting without effect, a weak choice). */
   remarks?(config: ConnectionConfig<Fields, Id>): string[];
   /**

@@ -1,3 +1,6 @@
+/** No field takes longer URLs; one that is longer is hidden whole. */
+const MAX_LENGTH = 16_384;
+
 /** A stretch of a URL that is a credential. */
 export interface CredentialPart {
   /** Finds the same part in another version of the URL: what it is, and its occurrence. */
@@ -45,6 +48,10 @@ export function credentialParts(url: string, wholePath: boolean): CredentialPart
     found.push({ start, end, secret, ...coding });
   };
 
+  if (url.length > MAX_LENGTH) {
+    add('path', 0, url.length, true, verbatim);
+    return [{ key: 'path#0', ...found[0]! }];
+  }
   if (wholePath) {
     const origin = /^[a-z][a-z0-9+.-]*:\/\/[^/?#]*\/?/i.exec(url);
     const start = origin ? origin[0].length : 0;

@@ -97,6 +97,23 @@ describe('faults', () => {
     assert.deepEqual(Object.keys(faultsOf({ ...ground, description: 'lone \ud800' })), ['description']);
   });
 
+  test('an overlong text is a fault at once, however it looks', () => {
+    const long = 1_000_000;
+    const faults = faultsOf({
+      ...ground,
+      from: ' '.repeat(long),
+      addressToTest: '${X}'.padEnd(long, 'a.'),
+      defaultEncoding: 'a'.repeat(long),
+      additionalProperties: [{ name: 'a', value: '@'.repeat(long) }],
+    });
+    assert.deepEqual(Object.keys(faults).toSorted(), [
+      'additionalProperties[0].value',
+      'addressToTest',
+      'defaultEncoding',
+      'from',
+    ]);
+  });
+
   test('a body of great depth or many unknown fields is answered all the same', () => {
     let deep: unknown = 'x';
     for (let level = 0; level < 50_000; level++) deep = { a: deep };

@@ -1,5 +1,4 @@
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
-import type { FieldFault } from '../errors.ts';
 import type { ConnectionConfig, ConnectionType } from './connection-type.ts';
 import { credentialParts } from './credential-url.ts';
 import { allFields, configSchema, innerSchema, type JsonSchema } from './definition-schema.ts';
@@ -9,6 +8,12 @@ import { isMask, keepSecrets, URL_MASK } from './masking.ts';
 import { hasVariable, isReference, parseSecretReference, variablesIn } from './reference-syntax.ts';
 import { ruleFaults } from './rules.ts';
 import { secretPlaces } from './secret-places.ts';
+
+export interface FieldFault {
+  /** Path such as `elasticHostList[0].port`; empty for the body as a whole. */
+  field: string;
+  message: string;
+}
 
 export interface ParseOptions {
   /** Variables have been put in: numbers and switches must be such. Default false, the stored form. */
@@ -46,6 +51,7 @@ export function parseConnection(
   options: ParseOptions = {},
 ): ParseResult {
   if (!isRecord(body)) return { ok: false, faults: [{ field: '', message: 'must be a JSON object' }] };
+  const form = options.resolved ? 'resolved' : 'stored';
   const faults = new Faults();
   const warnings: string[] = [];
   let config = privateCopy(body, [], faults) as Record<string, unknown>;
@@ -59,13 +65,14 @@ export function parseConnection(
     if (field['x-secret'] === 'value' && config[name] === '') delete config[name];
   definition.normalise?.(config);
   stripUnset(config);
+  checkCharacters(definition, config, faults);
+  cutOverlong({ properties: allFields(definition) }, config);
 
   checkIdentity(definition, config, options.nameRequired ?? true, faults);
-  checkCharacters(definition, config, faults);
   checkSecrets(definition, config, faults, warnings);
-  checkSchema(definition, config, options.resolved ? 'resolved' : 'stored', faults);
+  checkSchema(definition, config, form, faults);
   for (const { field, message } of ruleFaults(definition, config)) faults.addMissing(field, message);
-  if (!faults.hasWrongForm) refine(definition, config, faults);
+  if (!faults.hasWrongForm) refine(definition, config, form, faults);
   if (!faults.isEmpty) return { ok: false, faults: faults.list() };
   warnings.push(...(definition.remarks?.(config as ConnectionConfig<Record<string, never>>) ?? []));
   return { ok: true, config: inOrder(definition, config) as never, warnings, kept };
@@ -146,11 +153,18 @@ class Faults {
   }
 }
 
-function refine(definition: ConnectionType, config: Record<string, unknown>, faults: Faults): void {
+function refine(
+  definition: ConnectionType,
+  config: Record<string, unknown>,
+  form: 'stored' | 'resolved',
+  faults: Faults,
+): void {
   const isComplete = faults.isEmpty;
   try {
-    definition.refine?.(config as ConnectionConfig<Record<string, never>>, (field, message) =>
-      faults.add(field, message),
+    definition.refine?.(
+      config as ConnectionConfig<Record<string, never>>,
+      (field, message) => faults.add(field, message),
+      form,
     );
   } catch (error) {
     // It may stumble over a field whose absence is already a fault; anything else is a mistake of ours.
@@ -240,6 +254,23 @@ function checkCharacters(definition: ConnectionType, config: Record<string, unkn
     }
   };
   visit(config, { properties: allFields(definition) }, []);
+}
+
+/** Cuts texts to little more than is allowed: as wrong as before, and cheap for every pattern. */
+function cutOverlong(schema: JsonSchema, value: unknown): unknown {
+  if (typeof value === 'string') {
+    const maximum = schema['maxLength'];
+    // A character is at most two of its units.
+    return typeof maximum === 'number' ? value.slice(0, 2 * (maximum + 1)) : value;
+  }
+  if (Array.isArray(value))
+    return schema.items ? value.map((item) => cutOverlong(schema.items!, item)) : value;
+  if (!isRecord(value)) return value;
+  for (const [name, inner] of Object.entries(value)) {
+    const member = innerSchema(schema, name);
+    if (member) value[name] = cutOverlong(member, inner);
+  }
+  return value;
 }
 
 function characterFault(text: string, multiline: boolean): string | undefined {
@@ -341,7 +372,7 @@ function checkSchema(
 /** What a variable or a secret reference stands for is judged when it is resolved. */
 function isDecidedLater(error: ErrorObject, form: 'stored' | 'resolved', isSecret: boolean): boolean {
   if (typeof error.data !== 'string') return false;
-  if (!['format', 'pattern', 'enum', 'minLength', 'maxLength'].includes(error.keyword)) return false;
+  if (!['format', 'pattern', 'enum', 'minLength'].includes(error.keyword)) return false;
   if (isSecret) return form === 'stored' ? isReference(error.data) : error.data.startsWith('secret://');
   if (form === 'resolved') return false;
   const type = (error.parentSchema as JsonSchema).type;

@@ -287,10 +287,10 @@ export const database = defineConnectionType({
       (typeof port === 'number' ? dbTypeOfPort(port) : undefined);
     if (told !== undefined) body['dbType'] = told;
   },
-  refine(config, fault) {
+  refine(config, fault, form) {
     if (config.minPoolSize > config.maxPoolSize) fault('minPoolSize', 'must be at most maxPoolSize');
     // A URL with variables is judged when they are resolved.
-    if (config.jdbcUrl === undefined || hasVariable(config.jdbcUrl)) return;
+    if (config.jdbcUrl === undefined || (form === 'stored' && hasVariable(config.jdbcUrl))) return;
     let url: JdbcUrl;
     try {
       url = parseJdbcUrl(config.jdbcUrl);

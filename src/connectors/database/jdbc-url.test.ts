@@ -212,6 +212,7 @@ describe('destinations', () => {
       url.replace('/db', '/other'),
       url.replace('//h:5432', '//h:5432,evil:1'),
       url.replace('verify-full', 'require'),
+      url.replace('verify-full', 'verify-ca'),
       url.replace('sslmode=verify-full&', ''),
       `${url}&unheard=1`,
       `${url}&currentSchema=x`,

@@ -48,6 +48,8 @@ export interface JdbcUrl {
   tls: 'none' | 'prefer' | 'demand' | undefined;
   /** Whether the server's certificate is verified; undefined: the URL does not say. */
   verify: boolean | undefined;
+  /** Chain verified, host name not (`verify-ca`). */
+  anyHostName?: true;
 }
 
 /** A JDBC URL that is not taken; the message tells people why and holds no value of a parameter. */
@@ -443,12 +445,8 @@ export function parseJdbcUrl(url: string): JdbcUrl {
   if (userInfo.user !== undefined && sorted.user !== undefined)
     throw new JdbcUrlError('names its user twice');
   const srv = /\+srv:\/\/$/i.test(prefix);
-  const { tls, verify } = protectionOf(
-    driver.dbType,
-    sorted.settings,
-    body.tls ?? (srv ? 'demand' : undefined),
-  );
-  const hosts = readHosts(driver.dbType, body.hosts, tls);
+  const protection = protectionOf(driver.dbType, sorted.settings, body.tls ?? (srv ? 'demand' : undefined));
+  const hosts = readHosts(driver.dbType, body.hosts, protection.tls);
   if (srv && (hosts.length !== 1 || /:\d+$/.test(body.hosts)))
     throw new JdbcUrlError('mongodb+srv takes exactly one host and no port');
   const { databaseName, database, ...parameters } = sorted.honoured;
@@ -465,8 +463,7 @@ export function parseJdbcUrl(url: string): JdbcUrl {
     password: userInfo.password ?? sorted.password,
     parameters,
     ignored: sorted.ignored,
-    tls,
-    verify,
+    ...protection,
   };
 }
 
@@ -493,6 +490,7 @@ export function destinationsOfUrl(url: string): string[] {
       .filter((parameter) => !isHarmless(parameter))
       .map(({ name, value }) => `parameter ${name.toLowerCase()}=${value}`),
     ...(parsed.verify === true ? [] : ['not verified']),
+    ...(parsed.verify === true && !parsed.anyHostName ? [] : ['host name not verified']),
     ...(parsed.tls === 'demand' ? [] : ['maybe in clear']),
     ...(parsed.tls === 'none' ? ['in clear'] : []),
   ];
@@ -669,7 +667,7 @@ function protectionOf(
   dbType: DbType,
   settings: Readonly<Record<string, string>>,
   implied: 'demand' | undefined,
-): Pick<JdbcUrl, 'tls' | 'verify'> {
+): Pick<JdbcUrl, 'tls' | 'verify' | 'anyHostName'> {
   const flag = (name: string): boolean | undefined => {
     const value = settings[name]?.toLowerCase();
     if (value === undefined) return undefined;
@@ -695,7 +693,7 @@ function protectionOf(
   }
   if (dbType === 'SQL_SERVER' || dbType === 'SYBASE') {
     const value = settings['ssl']?.toLowerCase();
-    const jtds: Record<string, Pick<JdbcUrl, 'tls' | 'verify'>> = {
+    const jtds: Record<string, Pick<JdbcUrl, 'tls' | 'verify' | 'anyHostName'>> = {
       off: { tls: 'none', verify: undefined },
       request: { tls: 'prefer', verify: false },
       require: { tls: 'demand', verify: false },
@@ -726,7 +724,7 @@ function protectionOf(
   };
 }
 
-const sslModes: Readonly<Record<string, Pick<JdbcUrl, 'tls' | 'verify'>>> = {
+const sslModes: Readonly<Record<string, Pick<JdbcUrl, 'tls' | 'verify' | 'anyHostName'>>> = {
   disable: { tls: 'none', verify: undefined },
   disabled: { tls: 'none', verify: undefined },
   allow: { tls: 'prefer', verify: false },
@@ -735,7 +733,7 @@ const sslModes: Readonly<Record<string, Pick<JdbcUrl, 'tls' | 'verify'>>> = {
   require: { tls: 'demand', verify: false },
   required: { tls: 'demand', verify: false },
   trust: { tls: 'demand', verify: false },
-  verify_ca: { tls: 'demand', verify: true },
+  verify_ca: { tls: 'demand', verify: true, anyHostName: true },
   verify_full: { tls: 'demand', verify: true },
   verify_identity: { tls: 'demand', verify: true },
 };

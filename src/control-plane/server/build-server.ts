@@ -1,6 +1,7 @@
 import Fastify, { type FastifyInstance, LogController } from 'fastify';
 import type { WebSocketServer } from 'ws';
 import { type Channel, WORKER_STREAM_PATH } from '../../contract/channel.ts';
+import { AppError } from '../../errors.ts';
 import { auditRoutes } from '../audit/audit.routes.ts';
 import { createAudit, purgeAudit } from '../audit/audit.service.ts';
 import { type Access, createAccess } from '../auth/access.ts';
@@ -28,7 +29,7 @@ import { createSealer, verifyCanary } from '../store/sealing.ts';
 import { registerAccess } from './access-hook.ts';
 import { connectionTypeRoutes } from './connection-types.routes.ts';
 import { docsRoutes } from './docs.routes.ts';
-import { registerErrorHandler } from './error-handler.ts';
+import { answerBadPath, answerMalformedHttp, registerErrorHandler } from './error-handler.ts';
 import { publishEvents } from './event-sources.ts';
 import { Events, eventRoutes } from './events.routes.ts';
 import { purgeIdempotency, registerIdempotency } from './idempotency.ts';
@@ -118,6 +119,8 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
     exposeHeadRoutes: false,
     return503OnClosing: true,
     routerOptions: { ignoreTrailingSlash: true, caseSensitive: true, maxParamLength: 4096 },
+    frameworkErrors: answerBadPath,
+    clientErrorHandler: answerMalformedHttp,
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: true } },
     ...(options.tls ? { https: options.tls } : {}),
   }) as unknown as FastifyInstance;
@@ -210,13 +213,29 @@ function refreshTokensAfterChanges(app: FastifyInstance, hub: WorkerHub): void {
   });
 }
 
+/** Far beyond any real body, and far below what overflows the stack of code that recurs into one. */
+const maxBodyDepth = 128;
+
 /** As Fastify's own, but an empty body is no body: clients send the header on every request. */
 function registerJsonParser(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error');
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
     if (body === '') done(null, undefined);
-    else parse(request, body as string, done);
+    else
+      parse(request, body as string, (error, value) => {
+        if (error || !isDeeperThan(value, maxBodyDepth)) done(error, value);
+        else done(new AppError('bad_request', `The body is nested deeper than ${maxBodyDepth} levels`));
+      });
   });
+}
+
+function isDeeperThan(value: unknown, limit: number): boolean {
+  let level = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > limit) return true;
+    level = level.flatMap((one) => (typeof one === 'object' && one !== null ? Object.values(one) : []));
+  }
+  return false;
 }
 
 function hardenHeaders(app: FastifyInstance): void {

@@ -1,4 +1,5 @@
-import type { FastifyError, FastifyInstance } from 'fastify';
+import type { Socket } from 'node:net';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppError, errorBody, type FieldFault } from '../../errors.ts';
 
 /** Makes every failure an answer of the error table; what is our own fault is logged under the request's id. */
@@ -16,6 +17,34 @@ export function registerErrorHandler(app: FastifyInstance): void {
     const error = new AppError('not_found', 'There is nothing at this path');
     return reply.status(404).type('application/json; charset=utf-8').send(errorBody(error, request.id));
   });
+}
+
+/** For a path that cannot be decoded: Fastify answers it before any hook or handler of ours is asked. */
+export function answerBadPath(_error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  const error = new AppError('bad_request', 'The path is not valid: its percent-encoding cannot be decoded');
+  reply
+    .status(400)
+    .header('x-content-type-options', 'nosniff')
+    .header('cache-control', 'no-store')
+    .type('application/json; charset=utf-8')
+    .send(errorBody(error, request.id));
+}
+
+/** For what is not HTTP, arrives too slowly, or has headers beyond Node's limit; closes the connection. */
+export function answerMalformedHttp(raised: Error & { code?: string }, socket: Socket): void {
+  if (raised.code === 'ECONNRESET' || socket.destroyed) return;
+  const why =
+    raised.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? 'The request did not arrive in time'
+      : raised.code === 'HPE_HEADER_OVERFLOW'
+        ? 'The headers of the request are too large'
+        : 'The request is not valid HTTP';
+  const body = JSON.stringify(errorBody(new AppError('bad_request', why)));
+  if (socket.writable)
+    socket.write(
+      `HTTP/1.1 400 Bad Request\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    );
+  socket.destroy(raised);
 }
 
 function toAppError(raised: unknown): AppError {

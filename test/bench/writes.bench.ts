@@ -1,0 +1,84 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { BenchContext } from './bench.ts';
+import { connectionPath, emailBody } from './bodies.ts';
+import { compared, type Figure } from './figure.ts';
+import type { LoadResult } from './load.ts';
+import { startProduct } from './product.ts';
+import { sent, startBare } from './reads.bench.ts';
+import { interleave, seriesOf } from './statistics.ts';
+
+/** Writing: create until the worker has said that the connection is valid, everything durable. */
+export async function writesBench(context: BenchContext): Promise<Figure[]> {
+  const { directory, load, rounds, quick } = context;
+  const bodies = join(directory, 'no-bodies.json');
+  await writeFile(bodies, '{}');
+  const product = await startProduct({ directory: join(directory, 'writes') });
+  const bare = await startBare(context, bodies);
+  const body = JSON.stringify(emailBody({ deployed: true }));
+  let next = 0;
+
+  /** Creates, and removes again what it created, so that no round finds more connections than another. */
+  const create = async (connections: number, count: number) => {
+    const from = next;
+    next += count;
+    const target = { port: product.port, token: product.token, connections, count, from };
+    const result = await sent(load, {
+      ...target,
+      method: 'POST',
+      path: connectionPath,
+      body,
+      expect: '"deploymentResult":{"success":true',
+    });
+    await sent(load, { ...target, connections: 64, method: 'DELETE', path: connectionPath });
+    return result;
+  };
+  const insert = (connections: number, count: number) =>
+    sent(load, { port: bare.port, method: 'POST', path: '/rows/connection-{n}/', body, connections, count });
+
+  try {
+    // What compiles only when it is hot should be hot before anything is measured.
+    await create(64, quick ? 500 : 2000);
+    await insert(64, quick ? 500 : 2000);
+    const latency: Record<'bare' | 'product', LoadResult[]> = { bare: [], product: [] };
+    const count = quick ? 150 : 400;
+    await interleave(rounds, {
+      bare: async () => keep(latency.bare, await insert(1, count)),
+      product: async () => keep(latency.product, await create(1, count)),
+    });
+    const many = quick ? 800 : 2500;
+    const throughput = await interleave(rounds, {
+      bare: async () => (await insert(64, many)).perSecond,
+      product: async () => (await create(64, many)).perSecond,
+    });
+    const medians = (results: LoadResult[]) => seriesOf(results.slice(1).map(({ p50Ms }) => p50Ms));
+    return [
+      compared({
+        group: 'Writing',
+        name: 'Create until valid, 1 client',
+        meaning:
+          'Median latency from request to the answer that says the worker built the client: validated, sealed, committed with revision and audit row, sent to the embedded worker, its verdict committed; against a handler that commits one durable row',
+        unit: 'ms',
+        product: medians(latency.product),
+        bare: medians(latency.bare),
+        target: { atMost: 3 },
+      }),
+      compared({
+        group: 'Writing',
+        name: 'Create until valid, 64 clients',
+        meaning: 'The same side by side; against a handler that commits row by row',
+        unit: 'requests/s',
+        product: throughput.product,
+        bare: throughput.bare,
+        target: { atLeast: 1.5 },
+      }),
+    ];
+  } finally {
+    await Promise.all([product.stop(), bare.stop()]);
+  }
+}
+
+function keep(results: LoadResult[], result: LoadResult): number {
+  results.push(result);
+  return result.p50Ms;
+}

@@ -147,8 +147,10 @@ async function runWorker(
     import('./connectors/connectors.ts'),
     import('./connectors/definitions.ts'),
   ]);
+  const own = [...(options.egress?.own ?? []), ...(config.api ? [config.api] : [])];
   const worker = await startWorker({
     ...options,
+    egress: { ...options.egress, own },
     name: config.name,
     version: version(),
     definitions,

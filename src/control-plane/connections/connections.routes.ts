@@ -4,6 +4,7 @@ import { definitions } from '../../connectors/definitions.ts';
 import { AppError } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
 import { callerOf } from '../auth/caller.ts';
+import type { Scope } from '../auth/permissions.ts';
 import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
@@ -58,6 +59,15 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
   const { db, access, connections, deployments, workers } = services;
   const base = '/apiops/projects/:project/connections/';
   const one = `${base}:connection/`;
+
+  /** A grant that is narrowed to environments opens the secrets of what goes to these alone. */
+  function mayReveal(request: FastifyRequest, connection: string, listed: string): boolean {
+    const { principal, project } = request;
+    const targets = listed === '[]' ? project.environments : targetsOf(project, JSON.parse(listed));
+    const allowed = (scope: Scope) =>
+      access.allows(principal, 'CONNECTIONS:REVEAL', { project: project.name, connection, ...scope });
+    return targets.length === 0 ? allowed({}) : targets.every((environment) => allowed({ environment }));
+  }
 
   async function answerChange(
     request: FastifyRequest<{ Querystring: DeployQuery }>,
@@ -142,12 +152,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     },
     async (request, reply) => {
       const row = await connections.need(request.project, request.params.connection);
-      const reveals =
-        row.sealed !== '{}' &&
-        access.allows(request.principal, 'CONNECTIONS:REVEAL', {
-          project: request.project.name,
-          connection: row.name,
-        });
+      const reveals = row.sealed !== '{}' && mayReveal(request, row.name, row.environments);
       const body = reveals
         ? JSON.stringify(await connections.reveal(request.project, row, connectionCaller(request)))
         : row.masked;

@@ -161,6 +161,21 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     }));
   }
 
+  /** A grant may be narrowed to names and environments: a change needs it for every one it touches. */
+  function requireManage(
+    caller: ConnectionCaller,
+    project: ProjectRow,
+    name: string,
+    listed: string[],
+  ): void {
+    for (const environment of targetsOf(project, listed))
+      access.require(caller.principal, 'CONNECTIONS:MANAGE', {
+        project: project.name,
+        connection: name,
+        environment,
+      });
+  }
+
   async function load(project: ProjectRow, name: string): Promise<ConnectionRow | undefined> {
     return findConnection(db, project.id, foldName(name));
   }
@@ -262,6 +277,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     caller: ConnectionCaller,
   ): Promise<Stored> {
     const draft = check(project, pathName, body, caller);
+    requireManage(caller, project, draft.config['name'] as string, listedEnvironments(draft.config));
     const id = randomBytes(12).toString('base64url');
     const now = Date.now();
     const row = rowOf(project, id, 1, draft, now, now);
@@ -308,6 +324,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       () => needForWrite(project, pathName),
       options.ifMatch,
       async (current) => {
+        requireManage(caller, project, current.name, JSON.parse(current.environments));
         const draft = check(
           project,
           pathName,
@@ -316,6 +333,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           { row: current, config: openConfig(current) },
           options.rename,
         );
+        requireManage(caller, project, draft.config['name'] as string, listedEnvironments(draft.config));
         const row = rowOf(project, current.id, current.revision + 1, draft, current.created_at, Date.now());
         const renamed = foldName(row.name) !== foldName(current.name);
         const watch = deployments.watch(row.id, row.revision);
@@ -352,6 +370,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       () => needForWrite(project, pathName),
       ifMatch,
       async (current) => {
+        requireManage(caller, project, current.name, JSON.parse(current.environments));
         const watch = deployments.watch(current.id, current.revision);
         let written = false;
         try {
@@ -458,6 +477,8 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
         const config = JSON.parse(revision.masked) as Config;
         const faults = environmentFaults(project, config);
         if (faults.length > 0) throw invalid(faults);
+        requireManage(caller, project, current.name, JSON.parse(current.environments));
+        requireManage(caller, project, revision.name, listedEnvironments(config));
         const row: ConnectionRow = {
           ...current,
           name: revision.name,

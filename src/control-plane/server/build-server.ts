@@ -70,6 +70,8 @@ export interface ControlPlane {
 }
 
 const housekeepingMs = 10 * 60_000;
+/** How long running requests get when the process is told to end. */
+const drainMs = 10_000;
 
 /** Composes the control plane: store, features, routes, the stream of the workers. */
 export async function buildControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
@@ -110,6 +112,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
 
   let ready = false;
   let loopback = true;
+  let running = 0;
   const app = Fastify({
     loggerInstance: log as never,
     logController: new LogController({ disableRequestLogging: true }),
@@ -126,6 +129,14 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   }) as unknown as FastifyInstance;
 
   registerErrorHandler(app);
+  app.addHook('onRequest', (_request, _reply, done) => {
+    running += 1;
+    done();
+  });
+  app.addHook('onResponse', (_request, _reply, done) => {
+    running -= 1;
+    done();
+  });
   const openApi = collectOpenApi(app, version);
   registerAccess(app, { access, projects });
   registerIdempotency(app, db);
@@ -190,9 +201,10 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
     async close() {
       ready = false;
       clearInterval(housekeeping);
-      // The hub first: operations that wait for workers would hold up the server's own draining.
       const draining = app.close();
-      await Promise.race([draining, new Promise((resolve) => setTimeout(resolve, 10_000).unref())]);
+      // The streams of workers end last: what runs may wait for them, and the server waits for the streams.
+      const deadline = Date.now() + drainMs;
+      while (running > 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
       hub.close();
       for (const client of streams?.clients ?? []) client.terminate();
       streams?.close();

@@ -1,5 +1,6 @@
 import type { UsageToken } from '../../contract/worker-protocol.ts';
 import type { Access } from '../auth/access.ts';
+import { grantsCover, userGrants } from '../auth/grants.ts';
 import type { Grant } from '../auth/permissions.ts';
 import type { ProjectRow } from './route-access.ts';
 
@@ -21,9 +22,12 @@ export function usageTokens(
   for (const { hash, expires_at, name, grants, user_id } of access.directory.tokens()) {
     const user = user_id === null ? undefined : access.directory.user(user_id);
     if (user_id !== null && (!user || user.disabled === 1)) continue;
+    const ceiling = user && userGrants(JSON.parse(user.grants) as Grant[], user.admin === 1);
     const all = JSON.parse(grants) as Grant[];
     if (all.some(({ permissions }) => permissions.includes('ADMIN'))) continue;
-    const own = all.filter(usable);
+    const own = all
+      .filter(usable)
+      .filter((grant) => !ceiling || grantsCover(ceiling, [{ ...grant, permissions: ['CONNECTIONS:USE'] }]));
     if (own.length === 0) continue;
     found.push({
       hash,

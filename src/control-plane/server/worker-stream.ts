@@ -2,6 +2,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { WebSocket, WebSocketServer } from 'ws';
 import type { Channel } from '../../contract/channel.ts';
+import { AppError, errorBody } from '../../errors.ts';
 import type { Environments } from '../environments/environments.service.ts';
 import type { Logger } from './logger.ts';
 import type { WorkerHub } from './worker-hub.ts';
@@ -27,10 +28,11 @@ export async function acceptWorkers(
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on('error', () => socket.destroy());
     const pathname = (request.url ?? '').split('?')[0]!;
-    if (pathname !== path && `${pathname}/` !== path) return refuse(socket, 404, 'Not Found');
+    if (pathname !== path && `${pathname}/` !== path)
+      return refuse(socket, '404 Not Found', new AppError('not_found'));
     const token = /^bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
     const identity = token === undefined ? undefined : environments.authenticateWorker(token);
-    if (!identity) return refuse(socket, 401, 'Unauthorized');
+    if (!identity) return refuse(socket, '401 Unauthorized', new AppError('unauthorized_client'));
     streams.handleUpgrade(request, socket, head, (webSocket) => {
       const { enrollmentId, environment } = identity;
       hub.attach(channelOf(webSocket, log), { id: enrollmentId, environment });
@@ -39,8 +41,12 @@ export async function acceptWorkers(
   return streams;
 }
 
-function refuse(socket: Duplex, status: number, text: string): void {
-  socket.end(`HTTP/1.1 ${status} ${text}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+/** With our own word in the body: a worker gives up its credential for that, not for a proxy's 401. */
+function refuse(socket: Duplex, status: string, error: AppError): void {
+  const body = JSON.stringify(errorBody(error));
+  socket.end(
+    `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
 }
 
 function channelOf(webSocket: WebSocket, log: Logger): Channel {

@@ -7,6 +7,13 @@ export const PROTOCOL_VERSION = 1;
 /** WebSocket close codes of ours (RFC 6455: 4000–4999 are for private use). */
 export const CLOSE_CODES = { revoked: 4401, protocol: 4400, replaced: 4409 } as const;
 
+/** Stored trust material that a configuration names, as this environment has it. */
+export interface TrustObjects {
+  keystores: Record<string, { type: 'JKS' | 'PKCS12' | 'PEM'; file: string; password: string; alias?: string }>;
+  /** PEM by name. */
+  certificates: Record<string, string>;
+}
+
 /** A connection as an environment's workers need it: variables resolved, secrets open. */
 export interface DesiredConnection {
   connection: string;
@@ -15,6 +22,8 @@ export interface DesiredConnection {
   type: string;
   revision: number;
   config: Record<string, unknown>;
+  /** What of its keystores and certificates exists; absent when it names none. */
+  objects?: TrustObjects;
   /** Sent with a catch-up when the newest revision is not known to be valid here. */
   lastGood?: { revision: number; config: Record<string, unknown> };
 }
@@ -46,6 +55,7 @@ export type ToWorker =
       name: string;
       type: string;
       config: Record<string, unknown>;
+      objects?: TrustObjects;
       timeoutMs: number;
     }
   | {

@@ -238,36 +238,51 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
   const isLive = (row: Pick<ConnectionRow, 'enabled' | 'deploy_to_worker'>) =>
     row.enabled === 1 && row.deploy_to_worker === 1;
 
-  /** Writes revision, audit and place in the order of changes around `writeRow`, in one transaction. */
-  async function commit(
+  /**
+   * Writes revision, audit and place in the order of changes around `writeRow`, in one transaction;
+   * undefined when `writeRow` found that somebody else was faster.
+   */
+  async function store(
     project: ProjectRow,
     row: ConnectionRow,
     action: 'create' | 'update' | 'restore',
     caller: ConnectionCaller,
     writeRow: (tx: Transaction) => Promise<boolean>,
     details?: Record<string, unknown>,
-  ): Promise<boolean> {
-    return db.write(async (tx) => {
-      if (!(await writeRow(tx))) return false;
-      await insertRevision(tx, row.id, {
-        revision: row.revision,
-        action,
-        name: row.name,
-        author: caller.actor,
-        at: row.updated_at,
-        masked: row.masked,
-        sealed: row.sealed,
+  ): Promise<DeploymentWatch | undefined> {
+    const watch = deployments.watch(row.id, row.revision);
+    let written = false;
+    try {
+      written = await db.write(async (tx) => {
+        if (!(await writeRow(tx))) return false;
+        await insertRevision(tx, row.id, {
+          revision: row.revision,
+          action,
+          name: row.name,
+          author: caller.actor,
+          at: row.updated_at,
+          masked: row.masked,
+          sealed: row.sealed,
+        });
+        if (isLive(row)) await deployments.place(tx, project, row.id, JSON.parse(row.environments));
+        await audit(tx, caller, project, `connection.${action}`, row.name, {
+          connection: row.id,
+          type: row.type,
+          revision: row.revision,
+          ...details,
+        });
+        row.seq = await stampSequence(tx, row.id);
+        return true;
       });
-      if (isLive(row)) await deployments.place(tx, project, row.id, JSON.parse(row.environments));
-      await audit(tx, caller, project, `connection.${action}`, row.name, {
-        connection: row.id,
-        type: row.type,
-        revision: row.revision,
-        ...details,
+    } catch (error) {
+      if (!isUniqueViolation(error, 'connections_name')) throw error;
+      throw new AppError('bad_request', `Connection (name: ${row.name}) already exists!`, {
+        details: { validationErrors: [{ field: 'name', message: 'already exists in this project' }] },
       });
-      row.seq = await stampSequence(tx, row.id);
-      return true;
-    });
+    } finally {
+      if (!written) watch.end();
+    }
+    return written ? watch : undefined;
   }
 
   async function create(
@@ -281,21 +296,11 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     const id = randomBytes(12).toString('base64url');
     const now = Date.now();
     const row = rowOf(project, id, 1, draft, now, now);
-    const watch = deployments.watch(id, 1);
-    try {
-      await commit(project, row, 'create', caller, async (tx) => {
-        await insertConnection(tx, row, foldName(row.name));
-        return true;
-      });
-    } catch (error) {
-      watch.end();
-      if (isUniqueViolation(error, 'connections_name'))
-        throw new AppError('bad_request', `Connection (name: ${row.name}) already exists!`, {
-          details: { validationErrors: [{ field: 'name', message: 'already exists in this project' }] },
-        });
-      throw error;
-    }
-    return { row, warnings: draft.warnings, deployed: isLive(row), watch };
+    const watch = await store(project, row, 'create', caller, async (tx) => {
+      await insertConnection(tx, row, foldName(row.name));
+      return true;
+    });
+    return { row, warnings: draft.warnings, deployed: isLive(row), watch: watch! };
   }
 
   /** Runs `change` on the row as it stands, again when somebody else was faster (unless `ifMatch` forbids that). */
@@ -336,26 +341,15 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
         requireManage(caller, project, draft.config['name'] as string, listedEnvironments(draft.config));
         const row = rowOf(project, current.id, current.revision + 1, draft, current.created_at, Date.now());
         const renamed = foldName(row.name) !== foldName(current.name);
-        const watch = deployments.watch(row.id, row.revision);
-        let written = false;
-        try {
-          written = await commit(
-            project,
-            row,
-            'update',
-            caller,
-            (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
-            renamed ? { renamedFrom: current.name } : undefined,
-          );
-        } catch (error) {
-          if (isUniqueViolation(error, 'connections_name'))
-            throw new AppError('bad_request', `Connection (name: ${row.name}) already exists!`);
-          throw error;
-        } finally {
-          if (!written) watch.end();
-        }
-        if (!written) return undefined;
-        return { row, warnings: draft.warnings, deployed: isLive(row) || isLive(current), watch };
+        const watch = await store(
+          project,
+          row,
+          'update',
+          caller,
+          (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
+          renamed ? { renamedFrom: current.name } : undefined,
+        );
+        return watch && { row, warnings: draft.warnings, deployed: isLive(row) || isLive(current), watch };
       },
     );
   }
@@ -490,25 +484,15 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           sealed: revision.sealed,
           updated_at: Date.now(),
         };
-        const watch = deployments.watch(row.id, row.revision);
-        let written = false;
-        try {
-          written = await commit(
-            project,
-            row,
-            'restore',
-            caller,
-            (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
-            { from: revisionNumber },
-          );
-        } catch (error) {
-          if (isUniqueViolation(error, 'connections_name'))
-            throw new AppError('bad_request', `Connection (name: ${row.name}) already exists!`);
-          throw error;
-        } finally {
-          if (!written) watch.end();
-        }
-        return written ? { row, warnings: [], deployed: isLive(row) || isLive(current), watch } : undefined;
+        const watch = await store(
+          project,
+          row,
+          'restore',
+          caller,
+          (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
+          { from: revisionNumber },
+        );
+        return watch && { row, warnings: [], deployed: isLive(row) || isLive(current), watch };
       },
     );
   }

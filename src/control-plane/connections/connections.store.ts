@@ -1,30 +1,8 @@
 import type { Queries, Transaction } from '../store/database.ts';
+import type { Tables } from '../store/tables.ts';
 
-export interface ConnectionRow {
-  id: string;
-  project_id: string;
-  name: string;
-  type: string;
-  revision: number;
-  seq: number;
-  enabled: number;
-  deploy_to_worker: number;
-  environments: string;
-  masked: string;
-  sealed: string;
-  created_at: number;
-  updated_at: number;
-}
-
-export interface RevisionRow {
-  revision: number;
-  action: string;
-  name: string;
-  author: string;
-  at: number;
-  masked: string;
-  sealed: string;
-}
+export type ConnectionRow = Omit<Tables['connections'], 'name_key' | 'deleted_at'>;
+export type RevisionRow = Omit<Tables['revisions'], 'connection_id'>;
 
 const columns =
   'id, project_id, name, type, revision, seq, enabled, deploy_to_worker, environments, masked, sealed, created_at, updated_at';

@@ -1,25 +1,12 @@
 import type { Verdict } from '../../contract/worker-protocol.ts';
 import type { Queries, Transaction } from '../store/database.ts';
+import type { Tables } from '../store/tables.ts';
 
 type ReadOnly = Pick<Queries, 'all' | 'get'>;
 
 /** A connection with what one environment was told of it. */
-export interface DeployedRow {
-  id: string;
-  project_id: string;
-  name: string;
-  type: string;
-  revision: number;
-  seq: number;
-  enabled: number;
-  deploy_to_worker: number;
-  environments: string;
-  masked: string;
-  sealed: string;
-  deleted_at: number | null;
-  undeployed: number;
-  last_good_revision: number | null;
-}
+export type DeployedRow = Omit<Tables['connections'], 'name_key' | 'created_at' | 'updated_at'> &
+  Pick<Tables['deployments'], 'undeployed' | 'last_good_revision'>;
 
 const deployedColumns =
   'c.id, c.project_id, c.name, c.type, c.revision, c.seq, c.enabled, c.deploy_to_worker, c.environments, c.masked, c.sealed, c.deleted_at, d.undeployed, d.last_good_revision';

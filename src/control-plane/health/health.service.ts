@@ -1,28 +1,17 @@
 import type { HealthReport } from '../../contract/worker-protocol.ts';
 import type { ConnectedWorker } from '../deployments/connected-workers.ts';
 import type { Database } from '../store/database.ts';
+import type { Tables } from '../store/tables.ts';
 
 const minuteMs = 60_000;
 /** How far back the minutes go. */
 export const healthHistoryMs = 24 * 60 * minuteMs;
 const states = new Set(['connected', 'unreachable', 'unknown', 'refused']);
 
-interface MinuteRow {
-  worker_id: string;
+type MinuteRow = Omit<Tables['health_minutes'], 'connection_id' | 'environment_id'> & {
   worker: string;
   environment: string;
-  minute: number;
-  state: string;
-  since: number;
-  error_code: string | null;
-  error_message: string | null;
-  error_at: number | null;
-  ok: number;
-  failed: number;
-  total_ms: number;
-  max_ms: number;
-  figures: string;
-}
+};
 
 /** Stores a worker's reports; the counters of a minute replace what it said of that minute before. */
 export async function recordHealth(

@@ -12,6 +12,8 @@ export interface ConnectedWorker {
 /** The workers whose stream ends in this process. Emits `gone` with the worker. */
 export class ConnectedWorkers extends EventEmitter<{ come: [ConnectedWorker]; gone: [ConnectedWorker] }> {
   readonly #byEnvironment = new Map<string, Map<string, ConnectedWorker>>();
+  /** In order of name; made when asked for, since each verdict of a thousand workers asks. */
+  readonly #sorted = new Map<string, readonly ConnectedWorker[]>();
 
   constructor() {
     super();
@@ -23,6 +25,7 @@ export class ConnectedWorkers extends EventEmitter<{ come: [ConnectedWorker]; go
     const workers = this.#byEnvironment.get(name) ?? new Map<string, ConnectedWorker>();
     this.#byEnvironment.set(name, workers);
     workers.set(worker.id, worker);
+    this.#sorted.delete(name);
     this.emit('come', worker);
   }
 
@@ -30,13 +33,20 @@ export class ConnectedWorkers extends EventEmitter<{ come: [ConnectedWorker]; go
     const workers = this.#byEnvironment.get(worker.environment.name);
     if (workers?.get(worker.id) !== worker) return;
     workers.delete(worker.id);
+    this.#sorted.delete(worker.environment.name);
     this.emit('gone', worker);
   }
 
   /** Workers of an environment by its name, in order of name. */
-  of(environment: string): ConnectedWorker[] {
-    const workers = [...(this.#byEnvironment.get(environment)?.values() ?? [])];
-    return workers.sort((a, b) => (a.name < b.name ? -1 : 1));
+  of(environment: string): readonly ConnectedWorker[] {
+    let workers = this.#sorted.get(environment);
+    if (!workers) {
+      workers = [...(this.#byEnvironment.get(environment)?.values() ?? [])].sort((a, b) =>
+        a.name < b.name ? -1 : 1,
+      );
+      this.#sorted.set(environment, workers);
+    }
+    return workers;
   }
 
   get count(): number {

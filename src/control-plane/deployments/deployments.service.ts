@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { joinSecrets } from '../../contract/masking.ts';
 import type { DesiredConnection, Verdict } from '../../contract/worker-protocol.ts';
+import { AppError } from '../../errors.ts';
 import type { Logger } from '../server/logger.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Database, Transaction } from '../store/database.ts';
@@ -14,6 +15,7 @@ import {
   placeDeployment,
   revisionBody,
   storeVerdict,
+  usersOf,
   verdictsOf,
   withdrawDeployment,
 } from './deployments.store.ts';
@@ -201,6 +203,31 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
   /** Environments that were told of the connection: where it has to close when it is no longer live. */
   async placedIn(connectionId: string): Promise<string[]> {
     return (await deploymentsOf(this.#parts.db, connectionId)).map(({ environment }) => environment);
+  }
+
+  /**
+   * A worker to use a connection on: one that serves it, at random. Fails with `not_active` when it is
+   * undeployed there, `no_worker` when none is connected.
+   */
+  async pickWorker(connection: { id: string; name: string }, environment: string): Promise<ConnectedWorker> {
+    const rows = await usersOf(this.#parts.db, connection.id, this.#parts.environmentId(environment) ?? '');
+    if (rows.length === 0 || rows[0]!.undeployed === 1)
+      throw new AppError(
+        'not_active',
+        `Connection (name: ${connection.name}) is not deployed in '${environment}'`,
+      );
+    const connected = this.#parts.workers.of(environment);
+    const serving = new Set(
+      rows
+        .filter(({ step, serving }) => (step !== 'refused' && step !== 'closed') || serving !== null)
+        .map(({ worker_id }) => worker_id),
+    );
+    const able = connected.filter(({ id }) => serving.has(id));
+    // A worker that has refused says why.
+    const candidates = able.length > 0 ? able : connected;
+    if (candidates.length === 0)
+      throw new AppError('no_worker', `No worker of environment '${environment}' is connected`);
+    return candidates[Math.floor(Math.random() * candidates.length)]!;
   }
 
   /** Stores what a worker says, wakes whoever waits, and only then lets it be seen. */

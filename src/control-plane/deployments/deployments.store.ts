@@ -11,9 +11,11 @@ export type DeployedRow = Omit<Tables['connections'], 'name_key' | 'created_at' 
 const deployedColumns =
   'c.id, c.project_id, c.name, c.type, c.revision, c.seq, c.enabled, c.deploy_to_worker, c.environments, c.masked, c.sealed, c.deleted_at, d.undeployed, d.last_good_revision';
 
+// SQLite takes the tables of a cross join in the order written: else it would go through every
+// connection of the environment in place of those that changed.
 const changes = `select ${deployedColumns} from connections c
-  join deployments d on d.connection_id = c.id and d.environment_id = $1
-  where c.seq > $2 order by c.seq limit $3`;
+  cross join deployments d
+  where c.seq > $2 and d.connection_id = c.id and d.environment_id = $1 order by c.seq limit $3`;
 
 /** What changed for an environment after `seq`, in order; deletions included. */
 export function changesSince(db: ReadOnly, environmentId: string, seq: number, limit: number) {
@@ -137,4 +139,18 @@ export function revisionBody(db: ReadOnly, connectionId: string, revision: numbe
     'select masked, sealed, name from revisions where connection_id = $1 and revision = $2',
     [connectionId, revision],
   );
+}
+
+const users = `select d.undeployed, v.worker_id, v.step, v.serving from deployments d
+  left join verdicts v on v.connection_id = d.connection_id and v.environment_id = d.environment_id
+  where d.connection_id = $1 and d.environment_id = $2`;
+
+/** Whether an environment holds a connection, and what each of its workers last said. */
+export function usersOf(db: ReadOnly, connectionId: string, environmentId: string) {
+  return db.all<{
+    undeployed: number;
+    worker_id: string | null;
+    step: string | null;
+    serving: number | null;
+  }>(users, [connectionId, environmentId]);
 }

@@ -46,7 +46,7 @@ interface PlaceQuery {
 
 /** Tests and operations: what workers do with a connection when they are asked. */
 export function operationRoutes(app: FastifyInstance, services: Services): void {
-  const { access, connections, workers, hub } = services;
+  const { access, connections, deployments, workers, hub } = services;
   const testsByToken = createRateLimiter({ perMinute: 60 });
   const guard = new TargetGuard();
 
@@ -236,10 +236,7 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
           'not_active',
           `Connection (name: ${row.name}) is ${row.enabled ? 'not deployed' : 'disabled'}`,
         );
-      const candidates = workers.of(environment);
-      if (candidates.length === 0)
-        throw new AppError('no_worker', `No worker of environment '${environment}' is connected`);
-      const worker = candidates[Math.floor(Math.random() * candidates.length)]!;
+      const worker = await deployments.pickWorker(row, environment);
       const timeoutMs = Number(query.timeoutMs ?? defaultOperationTimeoutMs);
       const result = await hub.request(
         worker,

@@ -1,0 +1,376 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DesiredConnection } from '../../src/contract/worker-protocol.ts';
+import { type Answer, type Plugboard, startPlugboard } from '../harness/plugboard.ts';
+import { ScriptedWorker } from '../harness/scripted-worker.ts';
+
+const list = '/apiops/projects/MyProject/connections/';
+const one = `${list}hook/`;
+const body = { type: 'webhook', name: 'hook', fullUrl: 'http://127.0.0.1:9/x' };
+
+let plugboard: Plugboard;
+beforeEach(async () => {
+  plugboard = await startPlugboard({ withWorker: false, deployTimeoutMs: 5000 });
+});
+afterEach(() => plugboard.stop());
+
+const put = (worker: ScriptedWorker, revision: number) =>
+  worker.next('delta', (message) => message.put.some((item) => item.revision === revision));
+
+/** Creates and lets every worker call it valid. */
+async function created(...workers: ScriptedWorker[]): Promise<DesiredConnection> {
+  const answer = plugboard.call('POST', one, body);
+  let item: DesiredConnection | undefined;
+  for (const worker of workers) {
+    item = (await put(worker, 1)).put[0]!;
+    worker.verdict({ connection: item.connection, revision: 1, step: 'valid' });
+  }
+  assert.equal((await answer).body.deploymentResult.success, true);
+  return item!;
+}
+
+const outcomes = (answer: Answer) => answer.body.deploymentResult.deploymentResults[0];
+
+describe('a change and its workers', () => {
+  test('is answered when every connected worker has called this revision valid', async () => {
+    const workers = [
+      await ScriptedWorker.connect(plugboard, 'w-1'),
+      await ScriptedWorker.connect(plugboard, 'w-2'),
+    ];
+    let answered = false;
+    const answer = plugboard.call('POST', one, body).then((got) => {
+      answered = true;
+      return got;
+    });
+    const [first, second] = workers as [ScriptedWorker, ScriptedWorker];
+    const { connection } = (await put(first, 1)).put[0]!;
+    await put(second, 1);
+    first.verdict({ connection, revision: 1, step: 'received' });
+    first.verdict({ connection, revision: 1, step: 'valid' });
+    await sleep(100);
+    assert.equal(answered, false);
+    second.verdict({ connection, revision: 1, step: 'valid', warnings: ['mind this'] });
+    const { message, workers: said } = outcomes(await answer);
+    assert.equal(message, 'applied by 2 of 2 workers');
+    assert.deepEqual(said, [
+      { worker: 'w-1', success: true },
+      { worker: 'w-2', success: true, warnings: ['mind this'] },
+    ]);
+  });
+
+  test('a refusal is told with its reason and the revision that goes on serving', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const answer = plugboard.call('PUT', one, { ...body, description: 'new' });
+    await put(worker, 2);
+    worker.verdict({
+      connection,
+      revision: 2,
+      step: 'refused',
+      code: 'missing_reference',
+      message: "keystore 'k' does not exist",
+      serving: 1,
+    });
+    const got = await answer;
+    assert.equal(got.body.success, true);
+    assert.equal(got.body.deploymentResult.success, false);
+    assert.match(outcomes(got).message, /keystore 'k' does not exist; revision 1 goes on serving/);
+    const status = (await plugboard.call('GET', `${one}deployments/`)).body.resultList[0];
+    assert.equal(status.revision, 2);
+    assert.equal(status.lastGoodRevision, 1);
+    assert.equal(status.workers[0].step, 'refused');
+    assert.equal(status.workers[0].servingRevision, 1);
+  });
+
+  test('security 19: a worker that comes later is sent the last good revision too', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const answer = plugboard.call('PUT', one, { ...body, description: 'poisoned' });
+    await put(worker, 2);
+    worker.verdict({
+      connection,
+      revision: 2,
+      step: 'refused',
+      code: 'invalid_configuration',
+      message: 'no',
+    });
+    await answer;
+    const later = await ScriptedWorker.connect(plugboard, 'w-2');
+    const [item] = (await later.next('snapshot')).items;
+    assert.equal(item?.revision, 2);
+    assert.equal(item?.lastGood?.revision, 1);
+    assert.equal(item?.lastGood?.config['description'], null);
+  });
+
+  test('a silent worker is named when the time is up, one that leaves at once', async () => {
+    await ScriptedWorker.connect(plugboard, 'silent');
+    const leaver = await ScriptedWorker.connect(plugboard, 'leaver');
+    const answer = plugboard.call('POST', `${one}?deployTimeoutMs=400`, body);
+    await put(leaver, 1);
+    leaver.close();
+    const { workers } = outcomes(await answer);
+    assert.match(
+      workers.find((said: { worker: string }) => said.worker === 'silent').message,
+      /within 400 ms/,
+    );
+    assert.match(
+      workers.find((said: { worker: string }) => said.worker === 'leaver').message,
+      /disconnected/,
+    );
+  });
+
+  test('?prove=true waits for the round trip and counts it', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const answer = plugboard.call('POST', `${one}?prove=true`, body);
+    const { connection } = (await put(worker, 1)).put[0]!;
+    worker.verdict({ connection, revision: 1, step: 'valid' });
+    assert.deepEqual((await worker.next('prove')).items, [{ connection, revision: 1 }]);
+    worker.verdict({
+      connection,
+      revision: 1,
+      step: 'unreachable',
+      code: 'connection_refused',
+      message: 'nobody there',
+    });
+    const got = await answer;
+    assert.equal(got.body.deploymentResult.success, false);
+    assert.equal(outcomes(got).workers[0].message, 'nobody there');
+  });
+
+  test('?async=true answers at once with the deployment id', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const answer = await plugboard.call('POST', `${one}?async=true`, body);
+    assert.equal(typeof answer.body.deploymentId, 'string');
+    await put(worker, 1);
+  });
+
+  test('disabling closes, and success means closed', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const answer = plugboard.call('PUT', one, { ...body, enabled: false });
+    await worker.next('delta', ({ remove }) => remove.includes(connection));
+    worker.verdict({ connection, revision: 1, step: 'closed' });
+    const got = await answer;
+    assert.equal(outcomes(got).message, 'closed on 1 of 1 worker');
+    assert.equal(got.body.deploymentResult.success, true);
+  });
+
+  test('undeploy and deploy by hand', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const undeployed = plugboard.call('POST', `${one}undeploy/`);
+    await worker.next('delta', ({ remove }) => remove.includes(connection));
+    worker.verdict({ connection, revision: 1, step: 'closed' });
+    assert.equal((await undeployed).body.deploymentResult.success, true);
+    const used = await plugboard.call('POST', `${one}operations/call/`, {});
+    assert.equal(used.status, 409, 'an undeployed connection is not used');
+    const deployed = plugboard.call('POST', `${one}deploy/`);
+    await put(worker, 1);
+    worker.verdict({ connection, revision: 1, step: 'valid' });
+    assert.equal((await deployed).body.deploymentResult.success, true);
+  });
+});
+
+describe('the stream of a worker', () => {
+  test('a worker that comes back is sent what changed since its cursor, and no more', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    await created(worker);
+    const { seq } = worker.received.find((message) => message.kind === 'delta')!;
+    const { epoch } = worker.received.find((message) => message.kind === 'welcome')!;
+    worker.close();
+    await plugboard.call('POST', `${list}second/?async=true`, { ...body, name: 'second' });
+    const back = await ScriptedWorker.connect(plugboard, 'w-1', { cursor: { epoch, seq } });
+    const delta = await back.next('delta');
+    assert.deepEqual(
+      delta.put.map(({ name }) => name),
+      ['second'],
+    );
+    assert.equal(back.count('snapshot'), 0);
+  });
+
+  test('a cursor of another database gets a snapshot', async () => {
+    await plugboard.call('POST', `${one}?async=true`, body);
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1', { cursor: { epoch: 'another', seq: 999 } });
+    assert.equal((await worker.next('snapshot')).items.length, 1);
+  });
+
+  test('it gets what its environment has, and nothing of another', async () => {
+    await plugboard.call('POST', '/apiops/environments/', { name: 'test', type: 'TEST' });
+    await plugboard.call('PUT', '/apiops/projects/MyProject/', { environments: ['production', 'test'] });
+    await plugboard.call('POST', `${list}in-test/?async=true`, {
+      ...body,
+      name: 'in-test',
+      environments: ['test'],
+    });
+    await plugboard.call('POST', `${list}in-both/?async=true`, { ...body, name: 'in-both' });
+    const production = await ScriptedWorker.connect(plugboard, 'p');
+    const testing = await ScriptedWorker.connect(plugboard, 't', { environment: 'test' });
+    const names = async (worker: ScriptedWorker) =>
+      (await worker.next('snapshot')).items.map(({ name }) => name).sort();
+    assert.deepEqual(await names(production), ['in-both']);
+    assert.deepEqual(await names(testing), ['in-both', 'in-test']);
+    // Taken out of an environment, it is closed there.
+    await plugboard.call('PUT', `${list}in-both/?async=true`, {
+      ...body,
+      name: 'in-both',
+      environments: ['test'],
+    });
+    assert.equal((await production.next('delta')).remove.length, 1);
+    assert.equal((await testing.next('delta')).put.length, 1);
+  });
+
+  test('malformed frames and a strange hello end it', async () => {
+    const garbled = await ScriptedWorker.connect(plugboard, 'w-1');
+    garbled.sayRaw('{nonsense');
+    const stranger = new ScriptedWorker(plugboard, 'production');
+    stranger.say({ kind: 'hello', protocol: 99, name: 'x', version: '1' });
+    await sleep(100);
+    assert.equal(garbled.closed?.code, 4400);
+    assert.equal(stranger.closed?.code, 4400);
+  });
+
+  test('another worker of the same name takes its place', async () => {
+    const first = await ScriptedWorker.connect(plugboard, 'same');
+    await ScriptedWorker.connect(plugboard, 'same');
+    await sleep(50);
+    assert.equal(first.closed?.code, 4409);
+    const workers = (await plugboard.call('GET', '/apiops/environments/production/workers/')).body.resultList;
+    assert.deepEqual(
+      workers.map((row: { name: string; connected: boolean }) => [row.name, row.connected]),
+      [['same', true]],
+    );
+  });
+});
+
+describe('who connects to a target first', () => {
+  test('one worker proves, the others follow when it is connected', async () => {
+    const workers = [
+      await ScriptedWorker.connect(plugboard, 'w-1'),
+      await ScriptedWorker.connect(plugboard, 'w-2'),
+    ];
+    const { connection } = await created(...workers);
+    await sleep(50);
+    const asked = workers.filter((worker) => worker.count('prove') === 1);
+    assert.equal(asked.length, 1);
+    asked[0]!.verdict({ connection, revision: 1, step: 'connected' });
+    const other = workers.find((worker) => worker !== asked[0])!;
+    assert.deepEqual((await other.next('prove')).items, [{ connection, revision: 1 }]);
+  });
+
+  test('after a refused log-in the others hold', async () => {
+    const workers = [
+      await ScriptedWorker.connect(plugboard, 'w-1'),
+      await ScriptedWorker.connect(plugboard, 'w-2'),
+    ];
+    const { connection } = await created(...workers);
+    await sleep(50);
+    const asked = workers.find((worker) => worker.count('prove') === 1)!;
+    asked.verdict({
+      connection,
+      revision: 1,
+      step: 'unreachable',
+      code: 'authentication_failed',
+      message: 'no',
+    });
+    const other = workers.find((worker) => worker !== asked)!;
+    const hold = await other.next('hold');
+    assert.equal(hold.connection, connection);
+    assert.ok(hold.forMs >= 1000);
+    assert.equal(other.count('prove'), 0);
+  });
+
+  test('when the first one leaves, the next is asked', async () => {
+    const workers = [
+      await ScriptedWorker.connect(plugboard, 'w-1'),
+      await ScriptedWorker.connect(plugboard, 'w-2'),
+    ];
+    await created(...workers);
+    await sleep(50);
+    const asked = workers.find((worker) => worker.count('prove') === 1)!;
+    asked.close();
+    await workers.find((worker) => worker !== asked)!.next('prove');
+  });
+});
+
+describe('verdicts, health and events', () => {
+  test('a worker cannot speak of a connection that its environment never had', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    await plugboard.call('POST', `${one}?async=true`, { ...body, deployToWorker: false });
+    const row = await plugboard.db.get<{ id: string }>('select id from connections');
+    worker.verdict({ connection: row!.id, revision: 1, step: 'valid' });
+    worker.verdict({ connection: 'made-up', revision: 1, step: 'valid' });
+    await sleep(100);
+    const stored = await plugboard.db.get<{ count: number }>('select count(*) as count from verdicts');
+    assert.equal(stored?.count, 0);
+  });
+
+  test('health shows what each worker sees, minute by minute', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const minute = Math.floor(Date.now() / 60_000) * 60_000;
+    const report = (at: number, ok: number, failed: number) => ({
+      connection,
+      revision: 1,
+      minute: at,
+      state: failed ? ('unreachable' as const) : ('connected' as const),
+      since: at,
+      ...(failed ? { lastError: { code: 'target_timeout', message: 'slow', at } } : {}),
+      operations: { ok, failed, totalMs: 10 * (ok + failed), maxMs: 25 },
+      figures: { connected: 2 },
+    });
+    worker.say({ kind: 'health', items: [report(minute - 60_000, 3, 0), report(minute, 1, 0)] });
+    worker.say({ kind: 'health', items: [report(minute, 2, 1)] });
+    await sleep(100);
+    const [seen] = (await plugboard.call('GET', `${one}health/`)).body.resultList;
+    assert.equal(seen.worker, 'w-1');
+    assert.equal(seen.state, 'unreachable');
+    assert.equal(seen.lastError.code, 'target_timeout');
+    assert.deepEqual(seen.operations, { ok: 5, failed: 1, averageMs: 10, maxMs: 25 });
+    assert.deepEqual(
+      seen.minutes.map(({ ok, failed }: { ok: number; failed: number }) => [ok, failed]),
+      [
+        [3, 0],
+        [2, 1],
+      ],
+    );
+    assert.deepEqual(seen.figures, { connected: 2 });
+  });
+
+  test('events tell of changes and deployments, to those who may see the project', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    await plugboard.call('POST', '/apiops/projects/', { name: 'Other' });
+    const make = async (project: string) =>
+      (
+        await plugboard.call('POST', '/apiops/tokens/', {
+          name: project,
+          expiresAt: null,
+          grants: [{ project, permissions: ['CONNECTIONS:VIEW'] }],
+        })
+      ).body.token as string;
+    const listen = async (token: string) => {
+      const response = await fetch(`${plugboard.url}/apiops/events/`, {
+        headers: { authorization: `Bearer ${token}` },
+      });
+      const reader = response.body!.getReader();
+      let text = '';
+      void (async () => {
+        for (;;) {
+          const { done, value } = await reader.read();
+          if (done) break;
+          text += Buffer.from(value).toString();
+        }
+      })();
+      return { text: () => text, end: () => reader.cancel() };
+    };
+    const mine = await listen(await make('MyProject'));
+    const others = await listen(await make('Other'));
+    await created(worker);
+    await sleep(200);
+    assert.match(mine.text(), /event: connection\ndata: .*"connection":"hook","action":"created"/);
+    assert.match(mine.text(), /event: deployment\ndata: .*"step":"valid"/);
+    assert.doesNotMatch(others.text(), /hook/);
+    await mine.end();
+    await others.end();
+  });
+});

@@ -35,12 +35,15 @@ export interface Database extends Omit<Queries, 'run'> {
 
 /** Every unique index that a request can violate, with the columns by which SQLite names it. */
 export const uniqueIndexes = {
+  certificates_name: 'certificates.project_id, certificates.name',
   connections_name: 'connections.project_id, connections.name_key',
   enrollment_tokens_hash: 'enrollment_tokens.hash',
   environments_name: 'environments.name',
+  keystores_name: 'keystores.project_id, keystores.name',
   projects_name: 'projects.name',
   tokens_hash: 'tokens.hash',
   users_username: 'users.username_key',
+  variables_name: 'variables.project_id, variables.name',
 } as const;
 
 /** Whether an error says that a unique index or primary key refused a row: any, or the one named. */

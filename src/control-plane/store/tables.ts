@@ -153,4 +153,72 @@ export interface Tables {
     /** JSON object of figures. */
     figures: string;
   };
+  /** What a revision refers to by name: of the current revision, and of those that are last good somewhere. */
+  connection_references: {
+    connection_id: string;
+    revision: number;
+    /** variable: within a text · secret: a variable that is a whole secret · keystore · certificate */
+    kind: string;
+    name: string;
+  };
+  variables: {
+    id: string;
+    project_id: string;
+    name: string;
+    description: string | null;
+    global: number;
+    /** JSON list of host globs. */
+    allowed_hosts: string;
+    /** Counts the changes. */
+    version: number;
+    created_at: number;
+    updated_at: number;
+  };
+  variable_values: {
+    variable_id: string;
+    /** Name of the environment; empty: the global value. */
+    environment: string;
+    visible: number;
+    /** Of a visible one. */
+    value: string | null;
+    /** Ciphertext of one that is not visible. */
+    sealed: string | null;
+  };
+  keystores: {
+    id: string;
+    project_id: string;
+    name: string;
+    description: string | null;
+    version: number;
+    created_at: number;
+    updated_at: number;
+  };
+  keystore_files: {
+    keystore_id: string;
+    environment: string;
+    type: string;
+    alias: string | null;
+    /** Ciphertexts; of the file's base64. */
+    sealed_file: string;
+    sealed_password: string;
+    /** JSON: what the file holds, as Get tells it. */
+    contents: string;
+    /** The soonest end of a certificate in it. */
+    expires_at: number | null;
+  };
+  certificates: {
+    id: string;
+    project_id: string;
+    name: string;
+    description: string | null;
+    alias: string | null;
+    /** JSON list of environment names; empty: all. */
+    environments: string;
+    pem: string;
+    contents: string;
+    expires_at: number | null;
+    version: number;
+    created_at: number;
+    updated_at: number;
+  };
 }

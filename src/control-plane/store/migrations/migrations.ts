@@ -15,4 +15,10 @@ export const migrations: readonly Migration[] = [
     name: 'initial',
     up: async (builder, dialect) => (await import('./0001-initial.ts')).initial(builder, dialect),
   },
+  {
+    number: 2,
+    name: 'keys-and-variables',
+    up: async (builder, dialect) =>
+      (await import('./0002-keys-and-variables.ts')).keysAndVariables(builder, dialect),
+  },
 ];

@@ -129,12 +129,12 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   }) as unknown as FastifyInstance;
 
   registerErrorHandler(app);
-  app.addHook('onRequest', (_request, _reply, done) => {
+  app.addHook('onRequest', (_request, reply, done) => {
     running += 1;
-    done();
-  });
-  app.addHook('onResponse', (_request, _reply, done) => {
-    running -= 1;
+    // Not onResponse, which does not come when the client hangs up first.
+    reply.raw.once('close', () => {
+      running -= 1;
+    });
     done();
   });
   const openApi = collectOpenApi(app, version);
@@ -209,6 +209,8 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
       for (const client of streams?.clients ?? []) client.terminate();
       streams?.close();
       access.close();
+      // A client that is connected and asks nothing, or never finishes asking, must not hold up the end.
+      app.server.closeAllConnections();
       await draining;
       await db.close();
     },

@@ -204,6 +204,8 @@ function failed(error: unknown, command: Command, json: boolean, output: Output)
   if (json) output.out(`${JSON.stringify(error.body)}\n`);
   else {
     output.err(`plugboard: ${error.message}\n`);
+    for (const { field, message } of error.body.validation_errors ?? [])
+      output.err(`  ${field}: ${message}\n`);
     if (error.body.hint) output.err(`  ${error.body.hint}\n`);
   }
   return error.status === 0 ? exitCodes.unreachable : exitCodes.failed;

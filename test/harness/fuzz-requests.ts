@@ -316,6 +316,9 @@ function connectionBody(
     );
   }
   body['name'] = name;
+  // The samples name environments that are not there.
+  if (random.chance(0.9)) delete body['environments'];
+  if (random.chance(0.9)) delete body['selectedEnvironmentId'];
   if (random.chance(0.25)) {
     const field = random.pick(names);
     body[field] = fittingValue(fields[field] as Schema, random, components);

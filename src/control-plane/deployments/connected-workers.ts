@@ -39,14 +39,13 @@ export class ConnectedWorkers extends EventEmitter<{ come: [ConnectedWorker]; go
 
   /** Workers of an environment by its name, in order of name. */
   of(environment: string): readonly ConnectedWorker[] {
-    let workers = this.#sorted.get(environment);
-    if (!workers) {
-      workers = [...(this.#byEnvironment.get(environment)?.values() ?? [])].sort((a, b) =>
-        a.name < b.name ? -1 : 1,
-      );
-      this.#sorted.set(environment, workers);
-    }
-    return workers;
+    const known = this.#sorted.get(environment);
+    if (known) return known;
+    const workers = this.#byEnvironment.get(environment);
+    if (!workers) return [];
+    const sorted = [...workers.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.#sorted.set(environment, sorted);
+    return sorted;
   }
 
   get count(): number {

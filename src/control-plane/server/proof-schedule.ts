@@ -28,7 +28,7 @@ export class ProofSchedule {
   }
 
   /** Takes verdicts of one worker in; `colleagues` are all connected workers of its environment. */
-  note(worker: ConnectedWorker, verdicts: Verdict[], colleagues: ConnectedWorker[]): void {
+  note(worker: ConnectedWorker, verdicts: Verdict[], colleagues: readonly ConnectedWorker[]): void {
     for (const verdict of verdicts) {
       const key = `${worker.environment.id}/${verdict.connection}`;
       if (verdict.step === 'valid') this.#valid(key, worker, verdict);
@@ -55,7 +55,12 @@ export class ProofSchedule {
     }
   }
 
-  #answered(key: string, worker: ConnectedWorker, verdict: Verdict, colleagues: ConnectedWorker[]): void {
+  #answered(
+    key: string,
+    worker: ConnectedWorker,
+    verdict: Verdict,
+    colleagues: readonly ConnectedWorker[],
+  ): void {
     const proof = this.#proofs.get(key);
     if (!proof || proof.revision !== verdict.revision) return;
     const refused = verdict.step === 'unreachable' && verdict.code === 'authentication_failed';
@@ -77,7 +82,7 @@ export class ProofSchedule {
   }
 
   /** The first worker of a proof left: the next one takes its place. */
-  gone(worker: ConnectedWorker, colleagues: ConnectedWorker[]): void {
+  gone(worker: ConnectedWorker, colleagues: readonly ConnectedWorker[]): void {
     this.#outbox.delete(worker);
     for (const [key, proof] of this.#proofs) {
       if (!key.startsWith(`${worker.environment.id}/`)) continue;

@@ -91,6 +91,8 @@ export function completeConfig(
 
 /** The key by which names are compared: NFC, lower case by Unicode alone, whatever the locale. */
 export function foldName(name: string): string {
+  // Nearly every name, on every request: a tenth of the time.
+  if (/^[\x20-\x7e]*$/.test(name)) return name.toLowerCase();
   // Code point by code point, since lower-casing a word makes a final sigma of its own.
   return [...name.normalize('NFC')]
     .map((character) => character.toLowerCase())

@@ -26,7 +26,10 @@ export function checkInput(operation: OperationSchema, input: unknown): void {
   }
   if (validate(input)) return;
   const validationErrors = faultsOf(validate.errors ?? [], input);
-  throw new AppError('bad_request', 'The input of the operation is not valid', {
+  const text = validationErrors
+    .map(({ field, message }) => (field ? `${field} ${message}` : message))
+    .join('; ');
+  throw new AppError('bad_request', `The input of the operation is not valid: ${text.slice(0, 2000)}`, {
     details: { validationErrors },
   });
 }

@@ -1,3 +1,4 @@
+import { createSecretKey, randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +14,7 @@ import { registerErrorHandler } from '../server/error-handler.ts';
 import { registerIdempotency } from '../server/idempotency.ts';
 import type { Database } from '../store/database.ts';
 import { openDatabase } from '../store/open-database.ts';
+import { createSealer } from '../store/sealing.ts';
 import { createAccess } from './access.ts';
 import { bootstrapAdminToken } from './admin-token.ts';
 import { logInRoutes } from './log-in.routes.ts';
@@ -77,7 +79,7 @@ export async function startTestApp(
   });
   registerErrorHandler(app);
   registerAccess(app, { access, projects });
-  registerIdempotency(app, db);
+  registerIdempotency(app, db, createSealer([createSecretKey(randomBytes(32))]));
   tokenRoutes(app, { tokens: createTokens(db, access) });
   userRoutes(app, { users: createUsers(db, access) });
   logInRoutes(app, { logIn: createLogIn(db, access) });

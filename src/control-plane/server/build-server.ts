@@ -139,7 +139,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   });
   const openApi = collectOpenApi(app, version);
   registerAccess(app, { access, projects });
-  registerIdempotency(app, db);
+  registerIdempotency(app, db, sealer);
   registerJsonParser(app);
   registerFormParser(app);
   hardenHeaders(app);

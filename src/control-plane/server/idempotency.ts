@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { AppError } from '../../errors.ts';
 import type { Database } from '../store/database.ts';
+import type { Place as SealedPlace, Sealer } from '../store/sealing.ts';
 import type { Tables } from '../store/tables.ts';
 
 const KEPT_MS = 24 * 60 * 60 * 1000;
@@ -44,7 +45,7 @@ type Row = Tables['idempotency'];
  * 504, whose work may have been done; any other 5xx may be tried again. A request whose outcome was
  * lost with its process is never repeated: conflict. Registered on the root after the access hook.
  */
-export function registerIdempotency(app: FastifyInstance, db: Database): void {
+export function registerIdempotency(app: FastifyInstance, db: Database, sealer: Sealer): void {
   const running = new Map<string, Promise<void>>();
   app.decorateRequest('idempotent', null);
 
@@ -79,7 +80,7 @@ export function registerIdempotency(app: FastifyInstance, db: Database): void {
       };
       let row: Row | 'reserved';
       try {
-        row = await reserve(db, place, bodyHash);
+        row = await reserve(db, place, sealer.seal(bodyHash, sealedPlace(place)));
       } catch (error) {
         done();
         throw error;
@@ -89,7 +90,7 @@ export function registerIdempotency(app: FastifyInstance, db: Database): void {
         return;
       }
       done();
-      if (row.body_hash !== bodyHash) throw new AppError('unprocessable');
+      if (sealer.open(row.body_hash, sealedPlace(place)) !== bodyHash) throw new AppError('unprocessable');
       if (Number(row.status) === RUNNING) {
         throw new AppError(
           'conflict',
@@ -97,8 +98,8 @@ export function registerIdempotency(app: FastifyInstance, db: Database): void {
         );
       }
       reply.code(Number(row.status)).header('idempotency-replayed', 'true');
-      if (row.body !== '') reply.type('application/json; charset=utf-8');
-      return reply.send(row.body);
+      if (row.body === '') return reply.send('');
+      return reply.type('application/json; charset=utf-8').send(sealer.open(row.body, sealedPlace(place)));
     }
   });
 
@@ -115,7 +116,7 @@ export function registerIdempotency(app: FastifyInstance, db: Database): void {
         await db.write((tx) =>
           tx.run(
             'update idempotency set status = $1, body = $2 where principal = $3 and key = $4 and method = $5 and path = $6',
-            [status, body, principal, key, method, path],
+            [status, body === '' ? '' : sealer.seal(body, sealedPlace(place)), principal, key, method, path],
           ),
         );
       } else {
@@ -140,6 +141,11 @@ export function registerIdempotency(app: FastifyInstance, db: Database): void {
 /** Forgets answers older than 24 h; answers how many. */
 export function purgeIdempotency(db: Database, now: number = Date.now()): Promise<number> {
   return db.write((tx) => tx.run('delete from idempotency where created_at < $1', [now - KEPT_MS]));
+}
+
+/** Results of operations are nobody's to read in the database; the hash of a body would let a secret in it be guessed. */
+function sealedPlace({ principal, key, method, path }: Place): SealedPlace {
+  return { project: principal, connection: key, field: `${method} ${path}` };
 }
 
 type Run = Pick<Parameters<Parameters<Database['write']>[0]>[0], 'run'>;

@@ -175,8 +175,11 @@ test(`${count} requests made from the OpenAPI document are answered, none with 5
         );
       }
     const internal = plugboard.log.filter((line) => /"msg":"internal error"/.test(line));
-    assert.deepEqual(faults.slice(0, 10), [], `${faults.length} faults; again with FUZZ_SEED=${seed}`);
-    assert.deepEqual(internal.slice(0, 3), []);
+    assert.deepEqual(
+      [...faults.slice(0, 10), ...internal.slice(0, 3)],
+      [],
+      `${faults.length} faults; again with FUZZ_SEED=${seed}`,
+    );
     for (const route of requests.operations)
       assert.ok(answered.has(route) || count < 1000, `${route} was asked`);
     const taken = [...answered].filter(([, statuses]) => (statuses.get(200) ?? 0) > 0).length;

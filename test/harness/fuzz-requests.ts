@@ -14,6 +14,11 @@ export interface FuzzRequest {
   payload?: string | Buffer;
 }
 
+interface Subject {
+  name: string;
+  definition: ConnectionType;
+}
+
 interface Parameter {
   name: string;
   in: string;
@@ -34,7 +39,7 @@ export interface OpenApiDocument {
   components: { schemas: Record<string, Schema> };
 }
 
-export interface FuzzSubjects {
+export interface FuzzCallers {
   /** Of administrators; several, because some limits are by token. */
   tokens: readonly string[];
   /** Valid, but without most permissions. */
@@ -43,11 +48,17 @@ export interface FuzzSubjects {
 }
 
 const all = Object.values(definitions) as unknown as ConnectionType[];
-const connectionNames = Array.from({ length: 60 }, (_, index) => `c ${index}`);
+/** Each name has its type, so that updates and operations fit what is stored. What has a live half comes more often. */
+const subjects: readonly Subject[] = all.flatMap((definition) =>
+  Array.from({ length: /email|webhook|database/.test(definition.type) ? 8 : 2 }, (_, index) => ({
+    name: `${definition.type} ${index}`,
+    definition,
+  })),
+);
 const scratch = Array.from({ length: 6 }, (_, index) => `scratch-${index}`);
 
 /** Makes the request of a number: the same seed and number make the same request. */
-export function fuzzRequests(document: OpenApiDocument, subjects: FuzzSubjects, seed: number) {
+export function fuzzRequests(document: OpenApiDocument, callers: FuzzCallers, seed: number) {
   const operations = readOperations(document);
   const total = operations.reduce((sum, { weight }) => sum + weight, 0);
   return {
@@ -63,7 +74,7 @@ export function fuzzRequests(document: OpenApiDocument, subjects: FuzzSubjects, 
           return at < 0;
         }) ??
         operations[0]!;
-      return request(operation, random, document.components.schemas, subjects);
+      return request(operation, random, document.components.schemas, callers);
     },
   };
 }
@@ -92,6 +103,7 @@ function weightOf(method: string, template: string): number {
   if (/users|auth\/token/.test(template) && method !== 'get' && method !== 'delete') return 0.1;
   if (/openapi|metrics|connection-types/.test(template)) return 0.3;
   if (/audit/.test(template)) return 0.5;
+  if (/\{connection\}\/$/.test(template) && method === 'delete') return 1.5;
   if (/\{connection\}\/$|connection-test|validate|operations/.test(template)) return 6;
   return 1;
 }
@@ -100,19 +112,19 @@ function request(
   operation: Operation,
   random: SeededRandom,
   components: Record<string, Schema>,
-  subjects: FuzzSubjects,
+  callers: FuzzCallers,
 ): FuzzRequest {
   const { method, template } = operation;
-  const name = random.pick(connectionNames);
+  const subject = random.pick(subjects);
   let url = template.replace(/\{(\w+)\}/g, (_, parameter: string) =>
-    pathValue(parameter, template, method, name, random, subjects),
+    pathValue(parameter, template, method, subject, random, callers),
   );
   if (random.chance(0.02)) url = oddPath(url, random);
   url += query(operation, random);
-  const made: FuzzRequest = { method, template, url, headers: headers(random, subjects) };
+  const made: FuzzRequest = { method, template, url, headers: headers(random, callers) };
   if (random.chance(0.01))
     made.method = random.pick(['PATCH', 'PUT', 'POST', 'DELETE', 'HEAD', 'OPTIONS', 'TRACE']);
-  const body = payload(operation, name, random, components);
+  const body = payload(operation, subject, random, components);
   if (body !== undefined) {
     made.payload = body;
     made.headers['content-type'] = random.chance(0.97)
@@ -138,9 +150,9 @@ function pathValue(
   parameter: string,
   template: string,
   method: string,
-  name: string,
+  { name, definition }: Subject,
   random: SeededRandom,
-  { project }: FuzzSubjects,
+  { project }: FuzzCallers,
 ): string {
   if (random.chance(0.03)) return encoded(random.pick(oddTexts), random);
   switch (parameter) {
@@ -157,7 +169,7 @@ function pathValue(
     case 'revision':
       return random.pick(['1', '2', '3', '0', '-1', '1.5', '9999999999', '99999999999999999999', '1e1']);
     case 'operation':
-      return random.pick(['send', 'call', 'query', 'execute', 'produce', 'run', 'nothing', 'toString']);
+      return random.pick(random.chance(0.9) ? Object.keys(definition.operations) : ['nothing', 'toString']);
     case 'type':
       return random.pick([...Object.keys(definitions), 'none', '__proto__']);
     case 'username':
@@ -233,7 +245,7 @@ function queryValue(name: string, schema: Schema, random: SeededRandom): string 
   }
 }
 
-function headers(random: SeededRandom, { tokens, weakTokens }: FuzzSubjects): Record<string, string> {
+function headers(random: SeededRandom, { tokens, weakTokens }: FuzzCallers): Record<string, string> {
   const token = random.pick(tokens);
   const result: Record<string, string> = {};
   if (random.chance(0.94))
@@ -270,16 +282,18 @@ function headers(random: SeededRandom, { tokens, weakTokens }: FuzzSubjects): Re
 
 function payload(
   operation: Operation,
-  name: string,
+  subject: Subject,
   random: SeededRandom,
   components: Record<string, Schema>,
 ): string | Buffer | undefined {
   if (operation.body === undefined) return random.chance(0.05) ? JSON.stringify(oddValue(random)) : undefined;
   if (random.chance(0.02)) return undefined;
   if (random.chance(0.02)) return malformed(random);
+  const input = Object.values(subject.definition.operations)[0]?.input as Schema | undefined;
+  const schema = operation.template.includes('/operations/') && input ? input : operation.body;
   let value = isConnectionBody(operation.body)
-    ? connectionBody(name, random, components)
-    : fittingValue(operation.body, random, components);
+    ? connectionBody(subject, random, components)
+    : fittingValue(schema, random, components);
   if (!isConnectionBody(operation.body) && typeof value === 'object' && value !== null)
     for (const field of ['name', 'username'])
       if (Object.hasOwn(value, field) && random.chance(0.7))
@@ -295,14 +309,11 @@ function isConnectionBody(schema: Schema): boolean {
 
 /** Mostly taken as it is: from the samples of a type, with some fields as their schemas say. */
 function connectionBody(
-  name: string,
+  { name, definition: own }: Subject,
   random: SeededRandom,
   components: Record<string, Schema>,
 ): Record<string, unknown> {
-  // What has a live half comes more often.
-  const definition = random.chance(0.4)
-    ? (definitions[random.pick(['email', 'webhook', 'database'] as const)] as unknown as ConnectionType)
-    : random.pick(all);
+  const definition = random.chance(0.95) ? own : random.pick(all);
   const fields = allFields(definition);
   const names = Object.keys(fields);
   let body: Record<string, unknown>;
@@ -319,6 +330,8 @@ function connectionBody(
   // The samples name environments that are not there.
   if (random.chance(0.9)) delete body['environments'];
   if (random.chance(0.9)) delete body['selectedEnvironmentId'];
+  // The full ones are switched off; most should be live.
+  for (const field of ['enabled', 'deployToWorker']) if (random.chance(0.9)) delete body[field];
   if (random.chance(0.25)) {
     const field = random.pick(names);
     body[field] = fittingValue(fields[field] as Schema, random, components);

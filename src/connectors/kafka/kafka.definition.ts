@@ -57,6 +57,7 @@ export const usedProperties: readonly string[] = [
   'bootstrap.servers',
   ...Object.keys(allowed),
   ...Object.keys(defaultProperties),
+  'reconnect.backoff.ms',
   'retries',
   'linger.ms',
   'batch.size',
@@ -249,7 +250,13 @@ export const kafka = defineConnectionType({
           Type.Object({
             topic: Type.String(),
             partition: Type.Integer(),
-            offset: Type.Optional(Type.String({ description: 'absent when acks is 0' })),
+            offset: Type.Optional(Type.String({ description: 'absent when acks is 0, and with an error' })),
+            error: Type.Optional(
+              Type.Object(
+                { code: Type.String(), message: Type.String(), retryable: Type.Boolean() },
+                { description: 'set where others of the messages were stored, but not this one' },
+              ),
+            ),
           }),
         ),
       }),
@@ -261,7 +268,12 @@ export const kafka = defineConnectionType({
         {
           topic: Type.Optional(topic),
           from: Type.Optional(
-            Type.Unsafe<'earliest' | 'latest'>({ type: 'string', enum: ['earliest', 'latest'] }),
+            Type.Unsafe<'earliest' | 'latest'>({
+              type: 'string',
+              enum: ['earliest', 'latest'],
+              description:
+                'earliest (default): what is stored, ending with the last of it; latest: what arrives until the time is over',
+            }),
           ),
           partition: Type.Optional(Type.Integer({ minimum: 0, maximum: 2_147_483_647 })),
           offset: Type.Optional(Type.String({ pattern: '^\\d{1,19}$', description: 'with partition' })),

@@ -1,0 +1,337 @@
+import { execFile } from 'node:child_process';
+import { access, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+import { type Authority, type Certificate, createAuthority } from './certificates.ts';
+import {
+  type Daemon,
+  findProgram,
+  freePort,
+  needProgram,
+  privateDirectory,
+  ServerMissing,
+  type Service,
+  startDaemon,
+  waitUntil,
+} from './service.ts';
+
+const run = promisify(execFile);
+
+/** Version of Apache Kafka that is started: the last line that runs on Java 11. */
+export const kafkaVersion = '3.9.1';
+
+const listeners = ['PLAINTEXT', 'SSL', 'SASL_PLAINTEXT', 'SASL_SSL', 'OAUTH', 'ADVERTISED'] as const;
+export type KafkaListener = (typeof listeners)[number];
+
+export interface KafkaOptions {
+  /** Further settings of the broker, such as `auto.create.topics.enable`. */
+  settings?: Record<string, string>;
+  /** Where the listener ADVERTISED, in clear, says that clients find the broker. */
+  advertised?: { host: string; port: number };
+  /** Certificate of the TLS listeners; default one for localhost and 127.0.0.1. */
+  certificate?: Certificate;
+  authority?: Authority;
+}
+
+export interface KafkaService extends Service {
+  /** Port of each listener; `port` is that of PLAINTEXT. OAUTH is SASL in clear with unsecured tokens. */
+  readonly ports: Readonly<Record<KafkaListener, number>>;
+  /** Authority of the TLS listeners and of client certificates. */
+  readonly authority: Authority;
+  /** An account of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, free to do everything. */
+  readonly account: { readonly user: string; readonly password: string };
+  /** An account that the access lists bind. */
+  readonly reader: { readonly user: string; readonly password: string };
+  createTopic(
+    name: string,
+    options?: { partitions?: number; settings?: Record<string, string> },
+  ): Promise<void>;
+  /** Denies the account `reader` an operation such as `Write` on the topic. */
+  deny(topic: string, operation: string): Promise<void>;
+  /** Ends the broker at once, as a crash does, and keeps its ports and data. */
+  kill(): Promise<void>;
+  /** Starts it again on the same ports and data, after a crash where it runs. */
+  restart(): Promise<void>;
+}
+
+/**
+ * Starts a broker of the caller's own (one node, KRaft). Its jars come from Maven Central once, into
+ * `PLUGBOARD_TEST_SERVICES_CACHE` or the user's cache. Throws `ServerMissing` without Java, or without
+ * Maven where the cache is empty.
+ */
+export async function startKafka(options: KafkaOptions = {}): Promise<KafkaService> {
+  const java = needProgram('Kafka', 'java');
+  const classPath = join(await libraries(), '*');
+  const directory = await privateDirectory('kafka');
+  const host = '127.0.0.1';
+  const authority = options.authority ?? createAuthority();
+  const certificate =
+    options.certificate ?? authority.issue({ commonName: 'kafka.test', names: ['localhost'], ips: [host] });
+  const account = { user: 'writer', password: 'Canary-Kafka-p4ss+word/1' };
+  const reader = { user: 'reader', password: 'Canary-Kafka-r3ader+word/2' };
+  const free = await freePorts(listeners.length + 1);
+  const controllerPort = free.pop()!;
+  const ports = Object.fromEntries(listeners.map((name, at) => [name, free[at]])) as Record<
+    KafkaListener,
+    number
+  >;
+  const config = join(directory.path, 'server.properties');
+  const log4j = join(directory.path, 'log4j.properties');
+  const keyStore = join(directory.path, 'broker.pem');
+  const trustStore = join(directory.path, 'ca.pem');
+  let daemon: Daemon | undefined;
+
+  const javaArguments = [
+    '-Xmx256m',
+    '-XX:+UseSerialGC',
+    '-XX:TieredStopAtLevel=1',
+    `-Dlog4j.configuration=file:${log4j}`,
+  ];
+  const start = async () => {
+    daemon = startDaemon(java, [...javaArguments, '-cp', classPath, 'kafka.Kafka', config]);
+    await waitUntil(daemon, () => answers(host, ports.PLAINTEXT), `port ${ports.PLAINTEXT}`, 180_000);
+  };
+  const end = async (signal: NodeJS.Signals) => {
+    await daemon?.stop(signal);
+    daemon = undefined;
+  };
+  const stop = async () => {
+    await end('SIGKILL');
+    await directory.remove();
+  };
+  const tool = (main: string, ...args: string[]) =>
+    run(java, [
+      '-Xmx128m',
+      '-XX:+UseSerialGC',
+      '-XX:TieredStopAtLevel=1',
+      `-Dlog4j.configuration=file:${log4j}`,
+      '-cp',
+      classPath,
+      main,
+      ...args,
+    ]);
+
+  try {
+    await writeFile(keyStore, `${await pkcs8(certificate.keyPem)}${certificate.certPem}`);
+    await writeFile(trustStore, authority.caPem);
+    await writeFile(
+      log4j,
+      'log4j.rootLogger=WARN, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\nlog4j.appender.out.layout=org.apache.log4j.PatternLayout\nlog4j.appender.out.layout.ConversionPattern=%p %c %m%n\n',
+    );
+    await writeFile(
+      config,
+      propertiesFile({
+        ...brokerSettings({ host, ports, controllerPort, keyStore, trustStore, account, reader }),
+        'log.dirs': join(directory.path, 'data'),
+        'advertised.listeners': listeners
+          .map((name) =>
+            name === 'ADVERTISED' && options.advertised
+              ? `${name}://${options.advertised.host}:${options.advertised.port}`
+              : `${name}://${name.endsWith('SSL') ? 'localhost' : host}:${ports[name]}`,
+          )
+          .join(','),
+        ...options.settings,
+      }),
+    );
+    const scram = [account, reader].flatMap(({ user, password }) =>
+      ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((mechanism) => [
+        '--add-scram',
+        `${mechanism}=[name=${user},password=${password}]`,
+      ]),
+    );
+    await tool(
+      'kafka.tools.StorageTool',
+      'format',
+      '--config',
+      config,
+      '--cluster-id',
+      'cGx1Z2JvYXJkLXRlc3QtMQ',
+      ...scram,
+    );
+    await start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const bootstrap = ['--bootstrap-server', `${host}:${ports.PLAINTEXT}`];
+  return {
+    host,
+    port: ports.PLAINTEXT,
+    ports,
+    authority,
+    account,
+    reader,
+    async createTopic(name, { partitions = 1, settings = {} } = {}) {
+      const { Admin } = await import('@platformatic/kafka');
+      const admin = new Admin({
+        clientId: 'test',
+        bootstrapBrokers: [`${host}:${ports.PLAINTEXT}`],
+        retries: 5,
+      });
+      try {
+        await admin.createTopics({
+          topics: [name],
+          partitions,
+          replicas: 1,
+          configs: Object.entries(settings).map(([setting, value]) => ({ name: setting, value })),
+        });
+      } finally {
+        await admin.close();
+      }
+    },
+    async deny(topic, operation) {
+      await tool(
+        'kafka.admin.AclCommand',
+        ...bootstrap,
+        '--add',
+        '--deny-principal',
+        `User:${reader.user}`,
+        '--operation',
+        operation,
+        '--topic',
+        topic,
+      );
+    },
+    kill: () => end('SIGKILL'),
+    async restart() {
+      await end('SIGKILL');
+      await start();
+    },
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+function brokerSettings(given: {
+  host: string;
+  ports: Record<KafkaListener, number>;
+  controllerPort: number;
+  keyStore: string;
+  trustStore: string;
+  account: { user: string; password: string };
+  reader: { user: string; password: string };
+}): Record<string, string> {
+  const { host, ports, controllerPort, account, reader } = given;
+  const plain = `org.apache.kafka.common.security.plain.PlainLoginModule required user_${account.user}="${account.password}" user_${reader.user}="${reader.password}";`;
+  const scram = 'org.apache.kafka.common.security.scram.ScramLoginModule required;';
+  const sasl = Object.fromEntries(
+    ['sasl_plaintext', 'sasl_ssl'].flatMap((name) => [
+      [`listener.name.${name}.sasl.enabled.mechanisms`, 'PLAIN,SCRAM-SHA-256,SCRAM-SHA-512'],
+      [`listener.name.${name}.plain.sasl.jaas.config`, plain],
+      [`listener.name.${name}.scram-sha-256.sasl.jaas.config`, scram],
+      [`listener.name.${name}.scram-sha-512.sasl.jaas.config`, scram],
+    ]),
+  );
+  return {
+    'process.roles': 'broker,controller',
+    'node.id': '1',
+    'controller.quorum.voters': `1@${host}:${controllerPort}`,
+    'controller.listener.names': 'CONTROLLER',
+    'inter.broker.listener.name': 'PLAINTEXT',
+    listeners: [
+      ...Object.entries(ports).map(([name, port]) => `${name}://${host}:${port}`),
+      `CONTROLLER://${host}:${controllerPort}`,
+    ].join(','),
+    'listener.security.protocol.map':
+      'PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,OAUTH:SASL_PLAINTEXT,ADVERTISED:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    ...sasl,
+    'listener.name.oauth.sasl.enabled.mechanisms': 'OAUTHBEARER',
+    'listener.name.oauth.oauthbearer.sasl.jaas.config':
+      'org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";',
+    'ssl.keystore.type': 'PEM',
+    'ssl.keystore.location': given.keyStore,
+    'ssl.truststore.type': 'PEM',
+    'ssl.truststore.location': given.trustStore,
+    'ssl.client.auth': 'requested',
+    'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+    'allow.everyone.if.no.acl.found': 'true',
+    'super.users': `User:ANONYMOUS;User:${account.user}`,
+    'auto.create.topics.enable': 'false',
+    'num.partitions': '1',
+    'offsets.topic.replication.factor': '1',
+    'transaction.state.log.replication.factor': '1',
+    'transaction.state.log.min.isr': '1',
+    'group.initial.rebalance.delay.ms': '0',
+    'num.network.threads': '2',
+    'num.io.threads': '2',
+    'log.cleaner.enable': 'false',
+    'controlled.shutdown.enable': 'false',
+  };
+}
+
+/** Directory with Kafka's jars, filled once. */
+async function libraries(): Promise<string> {
+  const cache =
+    process.env['PLUGBOARD_TEST_SERVICES_CACHE'] ?? join(homedir(), '.cache', 'plugboard-test-services');
+  const path = join(cache, `kafka-${kafkaVersion}`);
+  if (await exists(path)) return path;
+  const maven = findProgram('mvn');
+  if (!maven) throw new ServerMissing('Kafka', `mvn (to fetch its jars into ${path})`);
+  await mkdir(cache, { recursive: true });
+  const directory = await privateDirectory('kafka-jars');
+  // Beside the cache's own entries, so that a rename suffices; another test may be fetching at the same time.
+  const fetched = `${path}.${process.pid}`;
+  try {
+    await writeFile(
+      join(directory.path, 'pom.xml'),
+      `<project><modelVersion>4.0.0</modelVersion><groupId>test</groupId><artifactId>kafka</artifactId><version>1</version><dependencies><dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>${kafkaVersion}</version></dependency><dependency><groupId>org.slf4j</groupId><artifactId>slf4j-reload4j</artifactId><version>1.7.36</version></dependency></dependencies></project>`,
+    );
+    await run(maven, ['-q', '-B', 'dependency:copy-dependencies', `-DoutputDirectory=${fetched}`], {
+      cwd: directory.path,
+      env: { ...process.env, PATH: process.env['PATH'] ?? ['/usr/bin', '/bin'].join(delimiter) },
+    });
+    if ((await readdir(fetched)).length < 20) throw new Error('Maven fetched too few jars');
+    await rename(fetched, path).catch(async (error: unknown) => {
+      if (!(await exists(path))) throw error;
+    });
+  } finally {
+    await rm(fetched, { recursive: true, force: true });
+    await directory.remove();
+  }
+  return path;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Kafka reads private keys in PKCS#8 only. */
+async function pkcs8(keyPem: string): Promise<string> {
+  const { createPrivateKey } = await import('node:crypto');
+  return createPrivateKey(keyPem).export({ type: 'pkcs8', format: 'pem' }) as string;
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const ports = new Set<number>();
+  while (ports.size < count) ports.add(await freePort());
+  return [...ports];
+}
+
+function propertiesFile(settings: Record<string, string>): string {
+  return `${Object.entries(settings)
+    .map(([name, value]) => `${name}=${value.replace(/\\/g, '\\\\')}`)
+    .join('\n')}\n`;
+}
+
+/** Whether the broker answers a request: the port opens long before it does. */
+function answers(host: string, port: number): Promise<boolean> {
+  // ApiVersions, version 0, correlation 1, client "t".
+  const request = Buffer.from('0000000b0012000000000001000174', 'hex');
+  return new Promise((resolve) => {
+    const socket = connect({ host, port });
+    const finish = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.setTimeout(2000, () => finish(false));
+    socket.once('connect', () => socket.write(request));
+    socket.once('data', () => finish(true));
+    socket.once('error', () => finish(false));
+    socket.once('close', () => finish(false));
+  });
+}

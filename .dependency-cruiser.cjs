@@ -18,9 +18,9 @@ module.exports = {
     ),
     rule(
       'connectors-stand-alone',
-      'A connector knows its own folder, the live interface, the contract and the errors.',
+      'A connector knows its own folder, the live interface, the contract and the errors; syslog and graylog share their delivery.',
       { path: '^src/connectors/([^/]+)/.+', pathNot: '\\.test\\.ts$' },
-      { path: '^src/', pathNot: ['^src/connectors/$1/', '^src/connectors/connector\\.ts$', '^src/contract/', '^src/errors\\.ts$'] },
+      { path: '^src/', pathNot: ['^src/connectors/$1/', '^src/connectors/connector\\.ts$', '^src/connectors/log-delivery/', '^src/contract/', '^src/errors\\.ts$'] },
     ),
     rule(
       'control-plane-opens-no-connection',
@@ -33,6 +33,12 @@ module.exports = {
       'The halves meet in the protocol alone.',
       { path: '^src/worker', pathNot: '\\.test\\.ts$' },
       { path: ['^src/control-plane', '^src/cli', '^src/main\\.ts$', '^src/config\\.ts$'] },
+    ),
+    rule(
+      'trust-material-is-shared',
+      'Both halves open keystores by it: it knows the errors alone.',
+      { path: '^src/trust-material', pathNot: '\\.test\\.ts$' },
+      { path: '^src/', pathNot: ['^src/trust-material/', '^src/errors\\.ts$'] },
     ),
     rule(
       'stores-are-private',

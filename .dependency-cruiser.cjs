@@ -8,7 +8,10 @@ module.exports = {
       'contract-is-pure',
       'The contract is safe in a browser: it knows nothing of ours and no I/O.',
       { path: '^src/contract', pathNot: '\\.test\\.ts$' },
-      { path: ['^src/(?!contract)', '^node:', '^(fs|net|tls|http|https|child_process|crypto)$'], dependencyTypesNot: ['type-only'] },
+      {
+        path: ['^src/(?!contract)', '^node:', '^(fs|net|tls|http|https|child_process|crypto)$'],
+        dependencyTypesNot: ['type-only'],
+      },
     ),
     rule(
       'definitions-know-the-contract-only',
@@ -20,13 +23,31 @@ module.exports = {
       'connectors-stand-alone',
       'A connector knows its own folder, the live interface, the contract and the errors; syslog and graylog share their delivery.',
       { path: '^src/connectors/([^/]+)/.+', pathNot: '\\.test\\.ts$' },
-      { path: '^src/', pathNot: ['^src/connectors/$1/', '^src/connectors/connector\\.ts$', '^src/connectors/log-delivery/', '^src/contract/', '^src/errors\\.ts$'] },
+      {
+        path: '^src/',
+        pathNot: [
+          '^src/connectors/$1/',
+          '^src/connectors/connector\\.ts$',
+          '^src/connectors/log-delivery/',
+          '^src/contract/',
+          '^src/errors\\.ts$',
+        ],
+      },
     ),
     rule(
       'control-plane-opens-no-connection',
       'The control plane loads no driver and no connector.',
       { path: '^src/control-plane', pathNot: '\\.test\\.ts$' },
-      { path: ['\\.connector\\.ts$', '^src/connectors/connectors\\.ts$', '^src/worker', '^src/cli', '^src/main\\.ts$', '^src/config\\.ts$'] },
+      {
+        path: [
+          '\\.connector\\.ts$',
+          '^src/connectors/connectors\\.ts$',
+          '^src/worker',
+          '^src/cli',
+          '^src/main\\.ts$',
+          '^src/config\\.ts$',
+        ],
+      },
     ),
     rule(
       'worker-knows-no-control-plane',
@@ -52,12 +73,20 @@ module.exports = {
       { path: '^src/cli', pathNot: '\\.test\\.ts$' },
       { path: '^src/', pathNot: ['^src/cli', '^src/contract', '^src/errors\\.ts$', '^src/config\\.ts$'] },
     ),
-    rule('no-unused-dependencies', 'Only what package.json names.', { path: '^(src|client)' }, { dependencyTypes: ['npm-no-pkg', 'npm-unknown'] }),
+    rule(
+      'no-unused-dependencies',
+      'Only what package.json names.',
+      { path: '^(src|client)' },
+      { dependencyTypes: ['npm-no-pkg', 'npm-unknown'] },
+    ),
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default', 'types'],
+    },
   },
 };

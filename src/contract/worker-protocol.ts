@@ -9,7 +9,10 @@ export const CLOSE_CODES = { revoked: 4401, protocol: 4400, replaced: 4409 } as 
 
 /** Stored trust material that a configuration names, as this environment has it. */
 export interface TrustObjects {
-  keystores: Record<string, { type: 'JKS' | 'PKCS12' | 'PEM'; file: string; password: string; alias?: string }>;
+  keystores: Record<
+    string,
+    { type: 'JKS' | 'PKCS12' | 'PEM'; file: string; password: string; alias?: string }
+  >;
   /** PEM by name. */
   certificates: Record<string, string>;
 }

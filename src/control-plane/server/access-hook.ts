@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { AppError } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
 import type { Scope } from '../auth/permissions.ts';
@@ -34,7 +34,7 @@ export function registerAccess(
     throw new Error(`The route ${String(route.method)} ${route.url} does not say who may call it`);
   });
 
-  app.addHook('onRequest', async (request) => {
+  const admit = (request: FastifyRequest): void => {
     const { config, url = '' } = request.routeOptions;
     if (request.is404) return;
     const required = config.access ?? (isPublic(url) ? 'public' : 'admin');
@@ -55,6 +55,10 @@ export function registerAccess(
     request.project = project;
     const scope = scopeOf(project.name, params, request.query as Record<string, unknown>);
     for (const permission of required.project) access.require(principal, permission, scope);
+  };
+  app.addHook('onRequest', (request, _reply, done) => {
+    admit(request);
+    done();
   });
 }
 

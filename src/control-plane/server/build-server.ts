@@ -117,6 +117,8 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
     loggerInstance: log as never,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => requestId(),
+    // A logger for each request would cost more than all its hooks: what is logged names the request itself.
+    childLoggerFactory: (logger) => logger,
     bodyLimit: 1024 * 1024,
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
@@ -253,8 +255,9 @@ function isDeeperThan(value: unknown, limit: number): boolean {
 }
 
 function hardenHeaders(app: FastifyInstance): void {
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, _payload, done) => {
     reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store');
+    done();
   });
 }
 

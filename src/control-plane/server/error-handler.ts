@@ -7,8 +7,10 @@ export function registerErrorHandler(app: FastifyInstance): void {
   app.setErrorHandler((raised, request, reply) => {
     const error = toAppError(raised);
     const { status } = error.entry;
-    if (error.code === 'internal_error') request.log.error({ err: raised }, 'internal error');
-    else if (status >= 500) request.log.info({ code: error.code, reason: error.message }, 'request failed');
+    if (error.code === 'internal_error')
+      request.log.error({ reqId: request.id, err: raised }, 'internal error');
+    else if (status >= 500)
+      request.log.info({ reqId: request.id, code: error.code, reason: error.message }, 'request failed');
     if (error.details.retryAfter !== undefined) reply.header('retry-after', error.details.retryAfter);
     if (status === 401) reply.header('www-authenticate', 'Bearer');
     return reply.status(status).type('application/json; charset=utf-8').send(errorBody(error, request.id));

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppError } from '../../errors.ts';
 import type { Database } from '../store/database.ts';
 import type { Place as SealedPlace, Sealer } from '../store/sealing.ts';
@@ -50,9 +50,18 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
   app.decorateRequest('idempotent', null);
 
   // After parsing, before validation fills in defaults: the hash is of what was sent.
-  app.addHook('preValidation', async (request, reply) => {
+  app.addHook('preValidation', (request, reply, done) => {
     const header = request.headers['idempotency-key'];
-    if (header === undefined || !WRITES.has(request.method) || !request.principal) return;
+    if (header === undefined || !WRITES.has(request.method) || !request.principal) return done();
+    answerOrReserve(request, reply, header).then((answered) => answered || done(), done);
+  });
+
+  /** Answers whether it has answered the request. */
+  async function answerOrReserve(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    header: string | string[],
+  ): Promise<boolean> {
     if (typeof header !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(header)) {
       throw new AppError('bad_request', 'Idempotency-Key must be 1 to 255 visible ASCII characters');
     }
@@ -87,7 +96,7 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
       }
       if (row === 'reserved') {
         request.idempotent = { place, id, finish: done };
-        return;
+        return false;
       }
       done();
       if (sealer.open(row.body_hash, sealedPlace(place)) !== bodyHash) throw new AppError('unprocessable');
@@ -98,15 +107,25 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
         );
       }
       reply.code(Number(row.status)).header('idempotency-replayed', 'true');
-      if (row.body === '') return reply.send('');
-      return reply.type('application/json; charset=utf-8').send(sealer.open(row.body, sealedPlace(place)));
+      if (row.body === '') reply.send('');
+      else reply.type('application/json; charset=utf-8').send(sealer.open(row.body, sealedPlace(place)));
+      return true;
     }
+  }
+
+  app.addHook('onSend', (request, reply, payload, done) => {
+    const reservation = request.idempotent;
+    if (!reservation) return done();
+    request.idempotent = null;
+    keep(reservation, request, reply, payload).then(() => done(), done);
   });
 
-  app.addHook('onSend', async (request, reply, payload) => {
-    const reservation = request.idempotent;
-    if (!reservation) return payload;
-    request.idempotent = null;
+  async function keep(
+    reservation: Reservation,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    payload: unknown,
+  ): Promise<void> {
     const { place } = reservation;
     const { principal, key, method, path } = place;
     try {
@@ -124,17 +143,20 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
       }
     } catch (error) {
       // The work is done and its answer goes out; only a repetition learns that the outcome is unknown.
-      request.log.warn({ err: error }, 'the answer could not be kept for its Idempotency-Key');
+      request.log.warn(
+        { reqId: request.id, err: error },
+        'the answer could not be kept for its Idempotency-Key',
+      );
     } finally {
       reservation.finish();
     }
-    return payload;
-  });
+  }
 
   // A hijacked or broken-off answer never came through onSend: its row stays, the outcome is unknown.
-  app.addHook('onResponse', async (request) => {
+  app.addHook('onResponse', (request, _reply, done) => {
     request.idempotent?.finish();
     request.idempotent = null;
+    done();
   });
 }
 

@@ -72,6 +72,27 @@ export interface Network {
     socket: Socket,
     options: ConnectionOptions & { host: string; timeoutMs: number; signal?: AbortSignal },
   ): Promise<TLSSocket>;
+  /** A UDP socket that sends to one address; fails with `name_not_resolved`, `egress_denied` or `host_unreachable`. */
+  datagram(target: {
+    host: string;
+    port: number;
+    /** SO_SNDBUF; default: as the system says. */
+    sendBufferBytes?: number;
+    signal?: AbortSignal;
+  }): Promise<DatagramSender>;
+}
+
+/** A connected UDP socket. */
+export interface DatagramSender {
+  /** What the network has reported and no `send` has failed with yet, such as `connection_refused`. */
+  readonly failure: AppError | undefined;
+  /**
+   * Resolves when the system has taken the datagram, which says nothing of its arrival. Fails with what
+   * was reported of an earlier one, and with `message_too_large` beyond what UDP carries.
+   */
+  send(bytes: Buffer): Promise<void>;
+  /** May be called twice. */
+  close(): void;
 }
 
 /** Turns names of stored trust material into what `node:tls` takes. */

@@ -7,7 +7,7 @@ export type AnyConnector = Connector<any, any>;
 /** Type → its live half, imported when a connection first needs it; null: stored, but not live in this version. */
 export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) | null> = {
   email: () => import('./email/email.connector.ts').then((m) => m.emailConnector),
-  kafka: null,
+  kafka: async () => (await import('./kafka/kafka.connector.ts')).kafkaConnector,
   elasticsearch: null,
   database: async () => (await import('./database/database.connector.ts')).databaseConnector,
   ldap: null,
@@ -17,8 +17,8 @@ export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) 
   snmp: null,
   'linux-script': null,
   'ops-genie': null,
-  graylog: null,
-  syslog: null,
+  graylog: async () => (await import('./graylog/graylog.connector.ts')).graylogConnector,
+  syslog: async () => (await import('./syslog/syslog.connector.ts')).syslogConnector,
   webhook: async () => (await import('./webhook/webhook.connector.ts')).webhookConnector,
   logback: null,
 };

@@ -4,6 +4,7 @@ import { connect as connectTls } from 'node:tls';
 import type { Network } from '../connectors/connector.ts';
 import { AppError } from '../errors.ts';
 import { formatAddress, type IpAddress, parseAddress } from './address.ts';
+import { openDatagram } from './datagram.ts';
 import type { EgressPolicy } from './egress-policy.ts';
 
 export interface NetworkOptions {
@@ -85,6 +86,22 @@ export function createNetwork(options: NetworkOptions): Network {
           );
         throw connectError(error, target(host, port));
       }
+    },
+
+    async datagram({ host, port, sendBufferBytes, signal }) {
+      if (policy.own.some((endpoint) => endpoint.port === port)) await abortable(learnOwnAddresses(), signal);
+      const addresses = permitted(host, await addressesOf(host, signal), port);
+      const where = target(host, port);
+      let failure: unknown;
+      for (const address of addresses) {
+        if (signal?.aborted) throw cancelled(signal);
+        try {
+          return await openDatagram(address, port, { where, sendBufferBytes });
+        } catch (error) {
+          failure ??= error;
+        }
+      }
+      throw connectError(failure, where);
     },
 
     secure(socket, { host, timeoutMs, signal, ...tls }) {

@@ -16,6 +16,7 @@ const noNetwork = {
   resolve: () => assert.fail('resolved'),
   connect: () => assert.fail('dialled'),
   secure: () => assert.fail('secured'),
+  datagram: () => assert.fail('sent'),
 };
 
 /** Opens a configuration without network, and says what was warned of and asked of the trust material. */

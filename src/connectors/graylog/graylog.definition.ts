@@ -217,14 +217,15 @@ export const graylog = defineConnectionType({
   },
   notes: [
     'Graylog needs an input of the same kind: GELF TCP or GELF UDP, usually on port 12201.',
-    'UDP is never answered: the test can only tell that a datagram was sent.',
+    'GELF is never answered: the test can only tell that a message was sent, “plugboard connection test” at DEBUG; health probes send nothing.',
+    'A message that is under way when Graylog ends its connection can be lost, or arrive twice when it is sent again.',
     'The field _id is reserved by Graylog and refused.',
   ],
   operations: {
     log: defineOperation({
       title: 'Log',
       description:
-        'Sends one message, or several as messages. Answers when they are in the queue; a full queue refuses.',
+        'Sends one message, or several as messages. Answers when the system has taken them for sending, which is not yet their arrival: GELF has no acknowledgement. A full queue refuses.',
       input: oneOrMany(
         {
           message: Type.String({ minLength: 1, maxLength: 1_048_576, description: 'short_message' }),
@@ -235,9 +236,11 @@ export const graylog = defineConnectionType({
             }),
           ),
           level: Type.Optional(
-            Type.Union(
-              gelfLevels.map((level) => Type.Literal(level)),
-              { description: "default: the connection's" },
+            Type.Unsafe<(typeof gelfLevels)[number]>(
+              Type.Union(
+                gelfLevels.map((level) => Type.Literal(level)),
+                { description: "default: the connection's" },
+              ),
             ),
           ),
           fields: Type.Optional(
@@ -260,7 +263,7 @@ export const graylog = defineConnectionType({
         { identifying: 'message', maxItems: 10_000 },
       ),
       output: Type.Object({
-        accepted: Type.Integer({ description: 'messages that are in the queue' }),
+        accepted: Type.Integer({ description: 'messages that the system has taken for sending' }),
         results: Type.Array(Type.Object({ accepted: Type.Boolean(), error: Type.Optional(itemError) }), {
           description: 'one for each message, in order',
         }),

@@ -217,21 +217,26 @@ export const syslog = defineConnectionType({
   },
   notes: [
     'Ports: 514 UDP and plain TCP, 601 TCP, 6514 TLS.',
-    'Syslog is never answered: the test can tell that the connection stands and a message was sent, not that it was stored.',
+    'Syslog is never answered: the test can tell that the connection stands and a message was sent, not that it was stored. It sends one line, “plugboard connection test” at DEBUG; health probes send nothing.',
+    'A message that is under way when the server ends its connection can be lost, or arrive twice when it is sent again. Messages that wait when no connection can be made are refused (connection_refused and the like), and can be sent again.',
+    'Control characters are sent as # and three octal digits (a newline is #012); RFC 5424 keeps newlines where each message is counted or a datagram of its own.',
+    'Over UDP a message is one datagram: beyond 65,507 bytes it is refused (message_too_large), not cut.',
     'Servers cut long messages: RFC 3164 allows 1024 bytes, many of RFC 5424 allow 2048 or 8192.',
   ],
   operations: {
     log: defineOperation({
       title: 'Log',
       description:
-        'Sends one message, or several as messages. Answers when they are in the queue; a queue that stays full for the wait refuses. Newlines inside a message cannot begin a second one.',
+        'Sends one message, or several as messages. Answers when the system has taken them for sending, which over TCP is not yet their arrival: syslog has no acknowledgement. A queue that stays full for the wait refuses. Newlines inside a message cannot begin a second one.',
       input: oneOrMany(
         {
           message: Type.String({ maxLength: 1_048_576 }),
           severity: Type.Optional(
-            Type.Union(
-              syslogSeverities.map((severity) => Type.Literal(severity)),
-              { description: "default: the connection's" },
+            Type.Unsafe<(typeof syslogSeverities)[number]>(
+              Type.Union(
+                syslogSeverities.map((severity) => Type.Literal(severity)),
+                { description: "default: the connection's" },
+              ),
             ),
           ),
           msgId: Type.Optional(
@@ -265,7 +270,7 @@ export const syslog = defineConnectionType({
         { identifying: 'message', maxItems: 10_000 },
       ),
       output: Type.Object({
-        accepted: Type.Integer({ description: 'messages that are in the queue' }),
+        accepted: Type.Integer({ description: 'messages that the system has taken for sending' }),
         results: Type.Array(Type.Object({ accepted: Type.Boolean(), error: Type.Optional(itemError) }), {
           description: 'one for each message, in order',
         }),

@@ -1,0 +1,429 @@
+import { AppError } from '../../errors.ts';
+
+/** One message as the wire carries it: one frame of a stream, or the datagrams that make it up. */
+export type Frame = readonly Buffer[];
+
+/** An open way to the receiver. */
+export interface Channel {
+  /** Why it cannot be used any more; undefined while it stands. */
+  readonly failure: AppError | undefined;
+  /** Whether it should be opened anew before it is used again. */
+  readonly isStale?: boolean;
+  /** Is called once, when the channel fails, whether or not a write is going on. */
+  onFailure(listener: () => void): void;
+  /** Resolves when the system has taken everything; one write at a time. */
+  write(frames: readonly Frame[]): Promise<void>;
+  /** Ends it in order, or by force after a moment. */
+  close(): Promise<void>;
+  destroy(): void;
+}
+
+export interface OutboxOptions {
+  open(signal: AbortSignal): Promise<Channel>;
+  /** Most channels open at a time; each is opened when there is something to send. */
+  channels: number;
+  /** Most messages that wait. */
+  maxWaiting: number;
+  /** Most bytes that wait or are being written. */
+  maxBytes: number;
+  /** How long a message may wait for room. */
+  waitForRoomMs: number;
+  /** Most messages of one write. */
+  maxBatch: number;
+  /** Wait before a channel is opened after as many failures in a row, which is 0 for the first. */
+  backoffMs(failures: number): number;
+  /** Whether messages are sent again that a lost channel may not have delivered. */
+  resends: boolean;
+}
+
+interface Entry {
+  frame: Frame;
+  readonly bytes: number;
+  attempts: number;
+  state: 'outside' | 'waiting' | 'sending' | 'done';
+  /** Nobody waits for it any more. */
+  isAbandoned: boolean;
+  settle(error?: AppError): void;
+}
+
+interface Lane {
+  channel: Channel | undefined;
+  writing: Entry[] | undefined;
+}
+
+interface RoomWaiter {
+  readonly entry: Entry;
+  settle(): void;
+}
+
+const maxBatchBytes = 64 * 1024;
+/** A message on which the receiver hangs up must not be sent for ever. */
+const maxAttempts = 3;
+
+/**
+ * Messages on their way out: a queue that is bounded in messages and bytes, over channels that are
+ * opened when needed and again when lost. A message is done when the system has taken it. What waits
+ * when no channel can be opened fails with that failure instead of waiting for a better day.
+ */
+export class Outbox {
+  readonly #options: OutboxOptions;
+  readonly #lanes: Lane[];
+  readonly #stop = new AbortController();
+  /** Entries in order from `#head`; those that were given up stay as `done` until their turn. */
+  #queue: Entry[] = [];
+  #head = 0;
+  /** Of a lost channel; they go first. */
+  #again: Entry[] = [];
+  #waiting = 0;
+  #bytes = 0;
+  readonly #outside = new Set<RoomWaiter>();
+  #dial: { abort: AbortController; done: Promise<void> } | undefined;
+  #failures = 0;
+  #notBefore = 0;
+  #turn = 0;
+  #immediate: NodeJS.Immediate | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: OutboxOptions) {
+    this.#options = options;
+    this.#lanes = Array.from({ length: options.channels }, () => ({
+      channel: undefined,
+      writing: undefined,
+    }));
+  }
+
+  get figures(): { queued: number; bytes: number; connected: number } {
+    return {
+      queued: this.#waiting,
+      bytes: this.#bytes,
+      connected: this.#lanes.filter(({ channel }) => channel).length,
+    };
+  }
+
+  /**
+   * Sends the items in order; answers for each why it was not sent, or undefined. An item is encoded
+   * when its turn has come, so that a long list is not in memory twice. Rejects with the signal's
+   * reason; what was being written by then may still arrive.
+   */
+  async send<Item>(
+    items: readonly Item[],
+    encode: (item: Item) => Frame | Promise<Frame>,
+    signal: AbortSignal,
+  ): Promise<(AppError | undefined)[]> {
+    const outcomes: (AppError | undefined)[] = items.map(() => undefined);
+    const open = new Set<Entry>();
+    const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
+    let isComplete = false;
+    const onAbort = () => {
+      for (const entry of open) this.#giveUp(entry, abortReason(signal));
+    };
+
+    this.#checkOpen(signal);
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      let waitMs = this.#options.waitForRoomMs;
+      for (const [at, item] of items.entries()) {
+        try {
+          const made = encode(item);
+          const frame = made instanceof Promise ? await made : made;
+          this.#checkOpen(signal);
+          const entry: Entry = {
+            frame,
+            bytes: frame.reduce((sum, { length }) => sum + length, 0),
+            attempts: 0,
+            state: 'outside',
+            isAbandoned: false,
+            settle: (error) => {
+              outcomes[at] = error;
+              open.delete(entry);
+              if (isComplete && open.size === 0) finish();
+            },
+          };
+          open.add(entry);
+          if (this.#admit(entry)) continue;
+          await this.#waitForRoom(entry, waitMs);
+          // The rest of the list does not wait as long again for a queue that does not move.
+          if (outcomes[at]) waitMs = 0;
+        } catch (error) {
+          if (!(error instanceof AppError)) throw error;
+          outcomes[at] = error;
+        }
+      }
+      isComplete = true;
+      if (open.size > 0) await finished;
+      if (signal.aborted) throw abortReason(signal);
+      return outcomes;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** Gives up what waits and ends every channel: in order, or at once by `force`. May be called again. */
+  async close(force = false): Promise<void> {
+    const reason = closedError();
+    this.#stop.abort(reason);
+    clearImmediate(this.#immediate);
+    clearTimeout(this.#timer);
+    for (const { entry } of this.#outside) this.#giveUp(entry, reason);
+    for (const entry of [...this.#again, ...this.#queue.slice(this.#head)]) this.#giveUp(entry, reason);
+    const channels = this.#lanes.flatMap(({ channel }) => channel ?? []);
+    for (const lane of this.#lanes) {
+      for (const entry of lane.writing ?? []) this.#giveUp(entry, reason);
+      if (force) lane.channel?.destroy();
+    }
+    await Promise.all([this.#dial?.done, ...channels.map((channel) => channel.close())]);
+    for (const lane of this.#lanes) lane.channel = undefined;
+    this.#queue = [];
+    this.#again = [];
+    this.#head = 0;
+  }
+
+  #checkOpen(signal: AbortSignal): void {
+    if (this.#stop.signal.aborted) throw closedError();
+    if (signal.aborted) throw abortReason(signal);
+  }
+
+  // ---- room ----
+
+  #admit(entry: Entry): boolean {
+    if (this.#outside.size > 0 || !this.#hasRoom(entry.bytes)) return false;
+    this.#enqueue(entry);
+    return true;
+  }
+
+  #hasRoom(bytes: number): boolean {
+    const { maxWaiting, maxBytes } = this.#options;
+    if (this.#waiting < maxWaiting && this.#bytes + bytes <= maxBytes) return true;
+    // Without a queue, a message goes straight to a channel that has nothing to do.
+    return this.#waiting === 0 && this.#lanes.some(({ writing }) => !writing);
+  }
+
+  #enqueue(entry: Entry): void {
+    entry.state = 'waiting';
+    this.#queue.push(entry);
+    this.#waiting++;
+    this.#bytes += entry.bytes;
+    this.#schedule();
+  }
+
+  #waitForRoom(entry: Entry, waitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const settle = () => {
+        clearTimeout(timer);
+        this.#outside.delete(waiter);
+        resolve();
+      };
+      const waiter: RoomWaiter = { entry, settle };
+      const { maxWaiting, maxBytes } = this.#options;
+      const refuse = () =>
+        this.#giveUp(
+          entry,
+          new AppError(
+            'buffer_full',
+            `${this.#waiting} messages of ${this.#bytes} bytes wait; at most ${maxWaiting} messages and ${maxBytes} bytes may`,
+          ),
+        );
+      const timer = setTimeout(refuse, waitMs);
+      this.#outside.add(waiter);
+    });
+  }
+
+  #offerRoom(): void {
+    for (const { entry, settle } of this.#outside) {
+      if (!this.#hasRoom(entry.bytes)) return;
+      settle();
+      this.#enqueue(entry);
+    }
+  }
+
+  /** Ends the wait for an entry, wherever it is; one that is being written cannot be taken back. */
+  #giveUp(entry: Entry, error: AppError): void {
+    const { state } = entry;
+    if (state === 'done') return;
+    if (state === 'outside') for (const waiter of this.#outside) if (waiter.entry === entry) waiter.settle();
+    if (state === 'waiting') this.#leave(entry);
+    if (state !== 'sending') {
+      entry.state = 'done';
+      entry.frame = [];
+    }
+    entry.isAbandoned = true;
+    entry.settle(error);
+    if (state === 'sending') return;
+    if (this.#waiting === 0 && !this.#isConnected()) this.#dial?.abort.abort(error);
+    this.#offerRoom();
+  }
+
+  #leave(entry: Entry): void {
+    this.#waiting--;
+    this.#bytes -= entry.bytes;
+  }
+
+  // ---- sending ----
+
+  #isConnected(): boolean {
+    return this.#lanes.some(({ channel }) => channel);
+  }
+
+  /** Behind the poll phase: what the peers' closing has to say is heard before anything is written. */
+  #schedule(): void {
+    if (this.#stop.signal.aborted) return;
+    this.#immediate ??= setImmediate(() => {
+      this.#immediate = undefined;
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    if (this.#stop.signal.aborted || this.#waiting === 0) return;
+    for (const lane of this.#lanes)
+      if (lane.channel?.isStale && !lane.writing) {
+        lane.channel.destroy();
+        lane.channel = undefined;
+      }
+    const ready = this.#lanes.filter(({ channel, writing }) => channel && !writing);
+    const share = Math.ceil(this.#waiting / ready.length);
+    for (let at = 0; at < ready.length && this.#waiting > 0; at++) {
+      const lane = ready[(this.#turn + at) % ready.length]!;
+      void this.#write(lane, lane.channel!, this.#take(Math.min(share, this.#options.maxBatch)));
+    }
+    this.#turn++;
+    if (this.#lanes.some(({ channel }) => !channel)) this.#dialSoon();
+  }
+
+  #take(maxEntries: number): Entry[] {
+    const batch: Entry[] = [];
+    let bytes = 0;
+    for (let entry = this.#peek(); entry; entry = this.#peek()) {
+      if (batch.length >= maxEntries || (batch.length > 0 && bytes + entry.bytes > maxBatchBytes)) break;
+      if (this.#again[0] === entry) this.#again.shift();
+      else this.#head++;
+      entry.state = 'sending';
+      this.#waiting--;
+      bytes += entry.bytes;
+      batch.push(entry);
+    }
+    if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+    return batch;
+  }
+
+  /** The next that waits; those that were given up meanwhile are left behind. */
+  #peek(): Entry | undefined {
+    while (this.#again[0] && this.#again[0].state !== 'waiting') this.#again.shift();
+    if (this.#again[0]) return this.#again[0];
+    while (this.#queue[this.#head] && this.#queue[this.#head]!.state !== 'waiting') this.#head++;
+    return this.#queue[this.#head];
+  }
+
+  async #write(lane: Lane, channel: Channel, batch: Entry[]): Promise<void> {
+    lane.writing = batch;
+    let failure: AppError | undefined;
+    try {
+      await channel.write(batch.map(({ frame }) => frame));
+      this.#failures = 0;
+    } catch (error) {
+      failure = asAppError(error);
+    }
+    lane.writing = undefined;
+    const { resends } = this.#options;
+    const again: Entry[] = [];
+    for (const entry of batch) {
+      this.#bytes -= entry.bytes;
+      const isLost = resends && failure?.code === 'connection_lost' && !entry.isAbandoned;
+      if (isLost && ++entry.attempts < maxAttempts) {
+        again.push(entry);
+        continue;
+      }
+      entry.state = 'done';
+      entry.frame = [];
+      entry.settle(failure);
+    }
+    if (this.#stop.signal.aborted) {
+      for (const entry of again) entry.settle(closedError());
+      return;
+    }
+    for (const entry of again) {
+      entry.state = 'waiting';
+      this.#waiting++;
+      this.#bytes += entry.bytes;
+    }
+    this.#again.unshift(...again);
+    if (channel.failure) this.#lose(lane, channel);
+    this.#offerRoom();
+    this.#schedule();
+  }
+
+  #lose(lane: Lane, channel: Channel): void {
+    if (lane.channel !== channel) return;
+    lane.channel = undefined;
+    this.#delayDial();
+    if (this.#waiting > 0) this.#schedule();
+  }
+
+  #delayDial(): void {
+    this.#notBefore = performance.now() + this.#options.backoffMs(this.#failures);
+    this.#failures++;
+  }
+
+  #dialSoon(): void {
+    if (this.#dial || this.#timer) return;
+    const waitMs = this.#notBefore - performance.now();
+    if (waitMs <= 0) {
+      this.#startDial();
+      return;
+    }
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#pump();
+    }, waitMs);
+  }
+
+  #startDial(): void {
+    const abort = new AbortController();
+    const stop = () => abort.abort(this.#stop.signal.reason);
+    this.#stop.signal.addEventListener('abort', stop, { once: true });
+    const done = this.#connect(abort.signal).finally(() => {
+      this.#stop.signal.removeEventListener('abort', stop);
+      this.#dial = undefined;
+      this.#schedule();
+    });
+    this.#dial = { abort, done };
+  }
+
+  async #connect(signal: AbortSignal): Promise<void> {
+    try {
+      const channel = await this.#options.open(signal);
+      const lane = this.#lanes.find((each) => !each.channel && !each.writing);
+      if (signal.aborted || !lane) return channel.destroy();
+      lane.channel = channel;
+      channel.onFailure(() => this.#lose(lane, channel));
+    } catch (error) {
+      // Given up by those who waited: no failure of the target.
+      if (signal.aborted) return;
+      this.#delayDial();
+      if (this.#isConnected()) return;
+      const failure = asAppError(error);
+      for (const entry of [...this.#again, ...this.#queue.slice(this.#head)])
+        if (entry.state === 'waiting') this.#giveUp(entry, failure);
+    }
+  }
+}
+
+/** The reason of an abort as an error of ours. */
+export function abortReason(signal: AbortSignal): AppError {
+  const { reason } = signal;
+  if (reason instanceof AppError) return reason;
+  const code =
+    (reason as { name?: unknown } | undefined)?.name === 'TimeoutError' ? 'target_timeout' : 'cancelled';
+  return new AppError(code, undefined, { cause: reason });
+}
+
+function asAppError(error: unknown): AppError {
+  return error instanceof AppError ? error : new AppError('internal_error', undefined, { cause: error });
+}
+
+function closedError(): AppError {
+  return new AppError('cancelled', 'The connection was closed');
+}

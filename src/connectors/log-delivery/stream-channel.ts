@@ -1,0 +1,218 @@
+import type { Socket } from 'node:net';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
+import { AppError } from '../../errors.ts';
+import type { Network } from '../connector.ts';
+import { abortReason, type Channel, type Frame } from './outbox.ts';
+
+export interface StreamTarget {
+  network: Network;
+  host: string;
+  port: number;
+  /** Bounds TCP and TLS together; 0: no limit. */
+  timeoutMs: number;
+  /** Longest time for the system to take one slice of what is written; 0: no limit. */
+  stallMs: number;
+  /** TLS from the first byte; undefined: plain TCP. */
+  tls: ConnectionOptions | undefined;
+  /** Most bytes that are handed to the socket at a time. */
+  sliceBytes: number;
+  noDelay: boolean;
+  keepAlive: boolean;
+}
+
+/**
+ * How long a new connection is watched before it is trusted: a balancer without a server, and a TLS 1.3
+ * server that wants another client certificate, hang up only after the connection stands.
+ */
+const settleMs = 50;
+const closeMs = 500;
+const noLimitMs = 2 ** 31 - 1;
+
+/** A TCP connection to the target, TLS not yet begun. */
+export async function connectStream(target: StreamTarget, signal: AbortSignal): Promise<Socket> {
+  const { network, host, port, timeoutMs } = target;
+  if (signal.aborted) throw abortReason(signal);
+  const socket = await network.connect({ host, port, timeoutMs: timeoutMs || noLimitMs, signal });
+  return socket.setNoDelay(target.noDelay).setKeepAlive(target.keepAlive);
+}
+
+/** TLS over the connection, which is destroyed on failure. */
+export async function secureStream(
+  { network, host, tls, timeoutMs }: StreamTarget,
+  socket: Socket,
+  signal: AbortSignal,
+  withinMs = timeoutMs || noLimitMs,
+): Promise<TLSSocket> {
+  try {
+    return await network.secure(socket, { ...tls, host, timeoutMs: withinMs, signal });
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+/** A channel over a connection that is up; rejects when it does not last. */
+export async function settleStream(
+  target: StreamTarget,
+  socket: Socket,
+  signal: AbortSignal,
+): Promise<StreamChannel> {
+  const channel = new StreamChannel(socket, target);
+  await channel.settle(signal);
+  return channel;
+}
+
+/** Connects, secures and watches. */
+export async function openStream(target: StreamTarget, signal: AbortSignal): Promise<StreamChannel> {
+  const startedAt = performance.now();
+  const socket = await connectStream(target, signal);
+  if (!target.tls) return settleStream(target, socket, signal);
+  const restMs = (target.timeoutMs || noLimitMs) - (performance.now() - startedAt);
+  const secured = await secureStream(target, socket, signal, Math.max(1, Math.ceil(restMs)));
+  return settleStream(target, secured, signal);
+}
+
+/** Frames over one connection to a server that never answers. */
+export class StreamChannel implements Channel {
+  readonly #socket: Socket;
+  readonly #target: Pick<StreamTarget, 'stallMs' | 'sliceBytes'>;
+  #failure: AppError | undefined;
+  #closing = false;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(socket: Socket, target: Pick<StreamTarget, 'stallMs' | 'sliceBytes'>) {
+    this.#socket = socket;
+    this.#target = target;
+    // Reading is the only way to learn that the peer has closed.
+    socket.on('data', () =>
+      this.#fail(
+        new AppError('protocol_error', 'The target answers, which servers of this protocol never do', {
+          details: { hint: 'Check that host and port belong to a log receiver, and whether it speaks TLS.' },
+        }),
+      ),
+    );
+    socket.on('end', () => this.#fail(lost()));
+    socket.on('close', () => this.#fail(lost()));
+    socket.on('error', (error) => this.#fail(classifySocketError(error)));
+    if (socket.destroyed) this.#fail(lost());
+  }
+
+  get failure(): AppError | undefined {
+    return this.#failure;
+  }
+
+  onFailure(listener: () => void): void {
+    if (this.#failure) listener();
+    else this.#listeners.add(listener);
+  }
+
+  /** Watches for a moment whether the connection lasts; destroys it when it does not or on abort. */
+  async settle(signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const settle = () => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', settle);
+        this.#listeners.delete(settle);
+        resolve();
+      };
+      // After a stalled event loop, what has arrived meanwhile is read before the immediates.
+      const timer = setTimeout(() => setImmediate(() => setImmediate(settle)), settleMs);
+      this.onFailure(settle);
+      signal.addEventListener('abort', settle, { once: true });
+      if (signal.aborted) settle();
+    });
+    if (signal.aborted) {
+      this.destroy();
+      throw abortReason(signal);
+    }
+    if (this.#failure) throw this.#failure;
+  }
+
+  async write(frames: readonly Frame[]): Promise<void> {
+    const parts = frames.flat();
+    const bytes = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+    const { sliceBytes } = this.#target;
+    for (let at = 0; at < bytes.length; at += sliceBytes)
+      await this.#writeSlice(bytes.subarray(at, at + sliceBytes));
+  }
+
+  #writeSlice(slice: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const { stallMs } = this.#target;
+      const settle = () => {
+        clearTimeout(timer);
+        this.#listeners.delete(settle);
+        if (this.#failure) reject(this.#failure);
+        else resolve();
+      };
+      const stalled = () =>
+        this.#fail(
+          new AppError('target_timeout', `The target has taken nothing for ${stallMs} ms`, {
+            details: { hint: 'The receiver is connected but does not read: check its load and its log.' },
+          }),
+        );
+      const timer = stallMs > 0 ? setTimeout(stalled, stallMs) : undefined;
+      this.onFailure(settle);
+      if (this.#failure) return;
+      this.#socket.write(slice, (error) => {
+        if (error) this.#fail(classifySocketError(error));
+        else settle();
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    const socket = this.#socket;
+    if (!socket.destroyed) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(() => socket.destroy(), closeMs);
+        socket.once('close', () => {
+          clearTimeout(timer);
+          resolve();
+        });
+        socket.end();
+      });
+    }
+    this.#fail(lost());
+  }
+
+  destroy(): void {
+    this.#closing = false;
+    this.#fail(lost());
+  }
+
+  #fail(error: AppError): void {
+    // The peer's own end is what an orderly close waits for.
+    if (this.#closing && !this.#socket.destroyed) return;
+    this.#socket.destroy();
+    if (this.#failure) return;
+    this.#failure = error;
+    for (const listener of [...this.#listeners]) listener();
+    this.#listeners.clear();
+  }
+}
+
+function lost(cause?: unknown): AppError {
+  return new AppError('connection_lost', 'The target closed the connection', { cause });
+}
+
+/** An error of a connection that stood, as one of ours. */
+export function classifySocketError(error: unknown): AppError {
+  if (error instanceof AppError) return error;
+  const { code = '', message = '' } = (error ?? {}) as { code?: unknown; message?: string };
+  const text = String(code);
+  if (/^ERR_SSL_.*(CERTIFICATE|UNKNOWN_CA)/.test(text))
+    return new AppError(
+      'tls_failed',
+      `The target refused the client certificate, or wants one (${message})`,
+      {
+        cause: error,
+        details: { hint: 'Name the keystore that holds the client certificate: keyStoreName.' },
+      },
+    );
+  if (text.startsWith('ERR_SSL_'))
+    return new AppError('tls_failed', `The TLS connection failed (${message})`, { cause: error });
+  if (text.startsWith('E')) return lost(error);
+  return new AppError('internal_error', undefined, { cause: error });
+}

@@ -85,6 +85,30 @@ export function resolveVariables(
   return missing.length > 0 ? { missing } : { config: resolved };
 }
 
+/**
+ * A copy that refers to a variable by its new name. Undefined where that cannot be written in place
+ * (within the credentials of a URL).
+ */
+export function renameVariable(
+  definition: ConnectionType,
+  config: Record<string, unknown>,
+  from: string,
+  to: string,
+): Record<string, unknown> | undefined {
+  const renamed = eachString(definition, config, {
+    plain: (text) =>
+      text.replaceAll(variableTemplate, (match, name: string) =>
+        match.startsWith('$$') || name !== from ? match : `\${${to}}`,
+      ),
+    secret: (text) => (variableOf(text) === from ? `\${${to}}` : text),
+  });
+  const places = (of: Record<string, unknown>, name: string) =>
+    findReferences(definition, of).variables.filter((reference) => reference.name === name).length;
+  const isWhole =
+    places(renamed, from) === 0 && places(renamed, to) === places(config, from) + places(config, to);
+  return isWhole ? renamed : undefined;
+}
+
 function typed(value: string, schema: JsonSchema): unknown {
   const type = schema.type;
   if ((type === 'integer' || type === 'number') && /^-?\d{1,16}(\.\d+)?$/.test(value)) return Number(value);

@@ -92,6 +92,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     const deploymentResult = await deployments.settle(watch, environments, open, {
       timeoutMs: Number(request.query.deployTimeoutMs ?? services.deployTimeoutMs),
       prove: request.query.prove === 'true',
+      ...(open ? { refusals: await deployments.refusals(row, environments) } : {}),
     });
     return { success: true, deploymentResult, ...noted };
   }
@@ -312,6 +313,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
         const deploymentResult = await deployments.settle(watch, environments, action === 'deploy', {
           timeoutMs: Number(query.deployTimeoutMs ?? services.deployTimeoutMs),
           prove: query.prove === 'true',
+          ...(action === 'deploy' ? { refusals: await deployments.refusals(row, environments) } : {}),
         });
         return { success: true, deploymentResult };
       },

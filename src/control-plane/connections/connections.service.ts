@@ -3,9 +3,8 @@ import type { ConnectionTypeId } from '../../connectors/definitions.ts';
 import { definitions } from '../../connectors/definitions.ts';
 import type { ConnectionType } from '../../contract/connection-type.ts';
 import { movedFields } from '../../contract/destination-binding.ts';
-import { joinSecrets, splitSecrets } from '../../contract/masking.ts';
 import { findReferences } from '../../contract/references.ts';
-import { completeConfig, foldName, nameFault, parseConnection } from '../../contract/validation.ts';
+import { foldName, nameFault, parseConnection } from '../../contract/validation.ts';
 import { AppError, type FieldFault } from '../../errors.ts';
 import { recordAudit } from '../audit/audit.service.ts';
 import type { Access } from '../auth/access.ts';
@@ -13,9 +12,12 @@ import type { Caller } from '../auth/caller.ts';
 import type { Principal } from '../auth/permissions.ts';
 import type { Deployments, DeploymentWatch } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
+import { environmentsOfObject } from '../keys/stored-objects.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import { type Database, isUniqueViolation, type Queries, type Transaction } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
+import { areAllowed, destinationHosts } from '../variables/destination-hosts.ts';
+import { createResolver, type Resolver } from '../variables/resolver.ts';
 import {
   type ConnectionRow,
   connectionsOfProject,
@@ -28,9 +30,12 @@ import {
   markDeleted,
   type RevisionRow,
   stampSequence,
+  storeReferences,
   updateConnection,
 } from './connections.store.ts';
+import { type Reference, referencesOf } from './references.ts';
 import { diffRevisions, type RevisionDiff } from './revision-diff.ts';
+import * as sealedConfig from './sealed-config.ts';
 
 export type Config = Record<string, unknown>;
 
@@ -53,6 +58,13 @@ interface Draft {
   definition: ConnectionType;
   config: Config;
   warnings: string[];
+  references: DraftReferences;
+}
+
+/** What a body refers to, and the versions of the variables that it was checked against. */
+interface DraftReferences {
+  list: Reference[];
+  versions: ReadonlyMap<string, number>;
 }
 
 export interface Parts {
@@ -68,32 +80,18 @@ const attempts = 8;
 
 /** Connections of projects: what is stored, by whom, and with which secrets. */
 export function createConnections({ db, sealer, access, deployments }: Parts) {
-  function openConfig(row: Pick<ConnectionRow, 'id' | 'project_id' | 'masked' | 'sealed'>): Config {
-    const masked = JSON.parse(row.masked) as Config;
-    if (row.sealed === '{}') return masked;
-    const secrets: Record<string, string> = {};
-    for (const [field, ciphertext] of Object.entries(JSON.parse(row.sealed) as Record<string, string>))
-      secrets[field] = sealer.open(ciphertext, { project: row.project_id, connection: row.id, field });
-    return joinSecrets(masked, secrets) as Config;
-  }
-
-  function sealConfig(definition: ConnectionType, config: Config, projectId: string, id: string) {
-    const { masked, secrets } = splitSecrets(definition, completeConfig(definition, config));
-    const sealed: Record<string, string> = {};
-    for (const [field, plain] of Object.entries(secrets))
-      sealed[field] = sealer.seal(plain, { project: projectId, connection: id, field });
-    return { masked: JSON.stringify(masked), sealed: JSON.stringify(sealed) };
-  }
+  const openConfig = (row: Pick<ConnectionRow, 'id' | 'project_id' | 'masked' | 'sealed'>): Config =>
+    sealedConfig.openConfig(sealer, row);
 
   /** Every check of a body against its definition, the project and what is stored under the name. */
-  function check(
+  async function check(
     project: ProjectRow,
     pathName: string | undefined,
     body: unknown,
     caller: ConnectionCaller,
     stored?: { row: ConnectionRow; config: Config },
     rename = false,
-  ): Draft {
+  ): Promise<Draft> {
     if (typeof body !== 'object' || body === null || Array.isArray(body))
       throw new AppError('bad_request', 'The body must be a JSON object with the fields of the connection');
     const given = { ...body } as Config;
@@ -120,33 +118,148 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     const config = parsed.config as Config;
     const warnings = [...parsed.warnings];
     faults.push(...environmentFaults(project, config));
+    const resolver = createResolver(db, sealer);
     const references = findReferences(definition, config);
-    for (const { field, name } of references.variables)
-      faults.push({
-        field,
-        message: `refers to the variable ${name}, which project '${project.name}' does not have`,
-      });
-    for (const { field, kind, name } of references.objects)
-      warnings.push(
-        `${field}: ${kind} '${name}' does not exist; workers refuse the connection until it does`,
-      );
-    if (stored)
-      faults.push(...keptSecretFaults(project, definition, stored, config, parsed.kept ?? [], caller));
+    if (references.variables.length > 0) {
+      const variables = await resolver.variables(project.id);
+      for (const { field, name, secret } of references.variables)
+        if (!variables.has(name))
+          faults.push({
+            field,
+            message: `refers to the variable ${name}, which project '${project.name}' does not have`,
+          });
+        else if (!secret && variables.isHidden(name))
+          faults.push({
+            field,
+            message: `refers to the variable ${name}, which is not visible and may only be a whole secret`,
+          });
+    }
+    warnings.push(...(await missingObjects(project, config, references.objects)));
+    const moved =
+      stored && (stored.row.sealed !== '{}' || references.variables.length > 0)
+        ? await movedBy(project, definition, stored, config, resolver)
+        : [];
+    if (stored) faults.push(...keptSecretFaults(project, stored, config, parsed.kept ?? [], moved, caller));
     if (faults.length > 0) throw invalid(faults);
-    return { definition, config, warnings };
+    await demandHiddenVariables(project, definition, config, moved, caller, resolver, stored);
+    const list = await referencesOf(definition, config, project.id, project.environments, resolver);
+    return { definition, config, warnings, references: await withVersions(project, list, resolver) };
+  }
+
+  async function withVersions(
+    project: ProjectRow,
+    list: Reference[],
+    resolver: Resolver,
+  ): Promise<DraftReferences> {
+    const names = list.filter(({ kind }) => isVariable(kind)).map(({ name }) => name);
+    const variables = names.length > 0 ? await resolver.variables(project.id) : undefined;
+    return { list, versions: new Map(names.map((name) => [name, variables!.version(name)])) };
+  }
+
+  /** Warnings for keystores and certificates that are not there, or not in every environment. */
+  async function missingObjects(
+    project: ProjectRow,
+    config: Config,
+    objects: readonly { field: string; kind: 'keystore' | 'certificate'; name: string }[],
+  ): Promise<string[]> {
+    const warnings: string[] = [];
+    for (const { field, kind, name } of objects) {
+      const found = await environmentsOfObject(db, project.id, { kind, name });
+      const missing = targetsOf(project, listedEnvironments(config)).filter(
+        (environment) => found !== 'all' && !found?.includes(environment),
+      );
+      if (!found)
+        warnings.push(
+          `${field}: ${kind} '${name}' does not exist; workers refuse the connection until it does`,
+        );
+      else if (missing.length > 0)
+        warnings.push(
+          `${field}: ${kind} '${name}' has nothing for ${missing.join(', ')}; workers there refuse the connection until it has`,
+        );
+    }
+    return warnings;
+  }
+
+  /** Fields that would lead secrets elsewhere, as they resolve in any environment. */
+  async function movedBy(
+    project: ProjectRow,
+    definition: ConnectionType,
+    stored: { row: ConnectionRow; config: Config },
+    config: Config,
+    resolver: Resolver,
+  ): Promise<string[]> {
+    const environments = new Set([
+      ...targetsOf(project, JSON.parse(stored.row.environments)),
+      ...targetsOf(project, listedEnvironments(config)),
+    ]);
+    const moved = new Set<string>();
+    const compare = (before: Config, after: Config) => {
+      for (const field of movedFields(definition, before, after)) moved.add(field);
+    };
+    if (environments.size === 0) compare(stored.config, config);
+    for (const environment of environments) {
+      const before = await resolver.values(project.id, definition.type, stored.config, environment);
+      const after = await resolver.values(project.id, definition.type, config, environment);
+      // What had no value was sent nowhere, and what has none may get any: the texts themselves must agree.
+      if ('refusal' in before || 'refusal' in after) compare(stored.config, config);
+      else compare(before.config, after.config);
+    }
+    return [...moved];
+  }
+
+  /**
+   * Security 1, references as a way out: whoever sets a reference to a variable that is not visible,
+   * or moves a connection that refers to one, has VARIABLES:MANAGE or sends it to an allowed host.
+   */
+  async function demandHiddenVariables(
+    project: ProjectRow,
+    definition: ConnectionType,
+    config: Config,
+    moved: readonly string[],
+    { principal }: ConnectionCaller,
+    resolver: Resolver,
+    stored?: { row: ConnectionRow; config: Config },
+  ): Promise<void> {
+    const secrets = findReferences(definition, config).variables.filter(({ secret }) => secret);
+    if (secrets.length === 0) return;
+    const variables = await resolver.variables(project.id);
+    const targets = targetsOf(project, listedEnvironments(config));
+    const known = stored ? targetsOf(project, JSON.parse(stored.row.environments)) : [];
+    const before = stored ? findReferences(definition, stored.config).variables : [];
+    const stays = moved.length === 0 && targets.every((environment) => known.includes(environment));
+    const concerned = secrets.filter(
+      ({ field, name }) =>
+        variables.isHidden(name) &&
+        !(stays && before.some((one) => one.secret && one.field === field && one.name === name)),
+    );
+    for (const { field, name } of concerned)
+      for (const environment of targets.length > 0 ? targets : [undefined]) {
+        const scope = { project: project.name, ...(environment === undefined ? {} : { environment }) };
+        if (access.allows(principal, 'VARIABLES:MANAGE', scope)) continue;
+        const resolved =
+          environment === undefined
+            ? { config }
+            : await resolver.values(project.id, definition.type, config, environment);
+        const hosts = 'config' in resolved ? destinationHosts(definition.type, resolved.config) : undefined;
+        if (areAllowed(hosts, variables.allowedHosts(name))) continue;
+        throw new AppError(
+          'forbidden',
+          `${field} refers to the variable ${name}, which is not visible: sending it where its allowedHosts do not match needs the permission VARIABLES:MANAGE`,
+        );
+      }
   }
 
   /** Security 1: a kept secret stays bound to where it was sent so far. */
   function keptSecretFaults(
     project: ProjectRow,
-    definition: ConnectionType,
     stored: { row: ConnectionRow; config: Config },
     config: Config,
     kept: string[],
+    movedBefore: readonly string[],
     { principal }: ConnectionCaller,
   ): FieldFault[] {
     if (kept.length === 0) return [];
-    const moved = movedFields(definition, stored.config, config);
+    const moved = [...movedBefore];
     const before = new Set(targetsOf(project, JSON.parse(stored.row.environments)));
     const spreads = targetsOf(project, listedEnvironments(config)).some((name) => !before.has(name));
     const mayReveal = access.allows(principal, 'CONNECTIONS:REVEAL', {
@@ -229,7 +342,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       enabled: config['enabled'] === false ? 0 : 1,
       deploy_to_worker: config['deployToWorker'] === false ? 0 : 1,
       environments: JSON.stringify(listedEnvironments(config)),
-      ...sealConfig(definition, config, project.id, id),
+      ...sealedConfig.sealConfig(sealer, definition, config, project.id, id),
       created_at: createdAt,
       updated_at: now,
     };
@@ -240,13 +353,14 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
 
   /**
    * Writes revision, audit and place in the order of changes around `writeRow`, in one transaction;
-   * undefined when `writeRow` found that somebody else was faster.
+   * undefined when `writeRow` found that somebody else was faster, or a variable is not as it was checked.
    */
   async function store(
     project: ProjectRow,
     row: ConnectionRow,
     action: 'create' | 'update' | 'restore',
     caller: ConnectionCaller,
+    references: DraftReferences,
     writeRow: (tx: Transaction) => Promise<boolean>,
     details?: Record<string, unknown>,
   ): Promise<DeploymentWatch | undefined> {
@@ -254,7 +368,10 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     let written = false;
     try {
       written = await db.write(async (tx) => {
+        // A variable that changed since the check may lead elsewhere by now.
+        if (!(await stand(tx, project.id, references.versions))) return false;
         if (!(await writeRow(tx))) return false;
+        await storeReferences(tx, row.id, row.revision, references.list);
         await insertRevision(tx, row.id, {
           revision: row.revision,
           action,
@@ -285,22 +402,50 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     return written ? watch : undefined;
   }
 
+  async function stand(
+    tx: Transaction,
+    projectId: string,
+    versions: ReadonlyMap<string, number>,
+  ): Promise<boolean> {
+    for (const [name, version] of versions) {
+      const row = await tx.get<{ version: number }>(
+        'select version from variables where project_id = $1 and name = $2',
+        [projectId, name],
+      );
+      if (Number(row?.version ?? 0) !== version) return false;
+    }
+    return true;
+  }
+
   async function create(
     project: ProjectRow,
     pathName: string,
     body: unknown,
     caller: ConnectionCaller,
   ): Promise<Stored> {
-    const draft = check(project, pathName, body, caller);
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      const stored = await tryCreate(project, pathName, body, caller);
+      if (stored) return stored;
+    }
+    throw new AppError('unavailable', 'A variable is being changed by others all the time; try again');
+  }
+
+  async function tryCreate(
+    project: ProjectRow,
+    pathName: string,
+    body: unknown,
+    caller: ConnectionCaller,
+  ): Promise<Stored | undefined> {
+    const draft = await check(project, pathName, body, caller);
     requireManage(caller, project, draft.config['name'] as string, listedEnvironments(draft.config));
     const id = randomBytes(12).toString('base64url');
     const now = Date.now();
     const row = rowOf(project, id, 1, draft, now, now);
-    const watch = await store(project, row, 'create', caller, async (tx) => {
+    const watch = await store(project, row, 'create', caller, draft.references, async (tx) => {
       await insertConnection(tx, row, foldName(row.name));
       return true;
     });
-    return { row, warnings: draft.warnings, deployed: isLive(row), watch: watch! };
+    return watch && { row, warnings: draft.warnings, deployed: isLive(row), watch };
   }
 
   /** Runs `change` on the row as it stands, again when somebody else was faster (unless `ifMatch` forbids that). */
@@ -330,7 +475,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       options.ifMatch,
       async (current) => {
         requireManage(caller, project, current.name, JSON.parse(current.environments));
-        const draft = check(
+        const draft = await check(
           project,
           pathName,
           body,
@@ -346,6 +491,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           row,
           'update',
           caller,
+          draft.references,
           (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
           renamed ? { renamedFrom: current.name } : undefined,
         );
@@ -392,7 +538,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
   ): Promise<string[]> {
     const row = await load(project, pathName);
     const stored = row && { row, config: openConfig(row) };
-    return check(project, pathName, body, caller, stored).warnings;
+    return (await check(project, pathName, body, caller, stored)).warnings;
   }
 
   /** A body that is not stored, as a test runs it: secrets left out come from the stored one of that name and type. */
@@ -405,7 +551,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     const name = typeof given['name'] === 'string' ? given['name'] : undefined;
     const row = name === undefined || nameFault(name) ? undefined : await load(project, name);
     const stored = row && row.type === given['type'] ? { row, config: openConfig(row) } : undefined;
-    const { definition, config, warnings } = check(
+    const { definition, config, warnings } = await check(
       project,
       undefined,
       name === undefined && typeof body === 'object' && body !== null ? { ...body, name: 'draft' } : body,
@@ -453,6 +599,38 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     });
   }
 
+  /**
+   * What a revision refers to may have changed since, unseen by those who guarded it then: bringing it
+   * back with secrets needs REVEAL, and the right over variables that are not visible.
+   */
+  async function restoredReferences(
+    project: ProjectRow,
+    revision: RevisionRow,
+    row: ConnectionRow,
+    caller: ConnectionCaller,
+  ): Promise<DraftReferences> {
+    const definition = definitionOf(row.type);
+    const config = openConfig({ ...row, masked: revision.masked, sealed: revision.sealed });
+    const resolver = createResolver(db, sealer);
+    const list = await referencesOf(definition, config, project.id, project.environments, resolver);
+    if (list.length > 0) {
+      const variables = await resolver.variables(project.id);
+      const missing = list.find(({ kind, name }) => isVariable(kind) && !variables.has(name));
+      if (missing)
+        throw new AppError(
+          'conflict',
+          `Revision ${revision.revision} refers to the variable ${missing.name}, which project '${project.name}' does not have any more`,
+        );
+      if (revision.sealed !== '{}')
+        access.require(caller.principal, 'CONNECTIONS:REVEAL', {
+          project: project.name,
+          connection: revision.name,
+        });
+      await demandHiddenVariables(project, definition, config, [], caller, resolver);
+    }
+    return withVersions(project, list, resolver);
+  }
+
   /** Brings a revision back with its own sealed secrets, of a deleted connection too. */
   async function restore(
     project: ProjectRow,
@@ -473,6 +651,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
         if (faults.length > 0) throw invalid(faults);
         requireManage(caller, project, current.name, JSON.parse(current.environments));
         requireManage(caller, project, revision.name, listedEnvironments(config));
+        const references = await restoredReferences(project, revision, current, caller);
         const row: ConnectionRow = {
           ...current,
           name: revision.name,
@@ -489,6 +668,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           row,
           'restore',
           caller,
+          references,
           (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
           { from: revisionNumber },
         );
@@ -585,6 +765,8 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       (await connectionsOfProject(queries, projectId)).some((row) => row.sealed !== '{}'),
   };
 }
+
+const isVariable = (kind: Reference['kind']) => kind === 'variable' || kind === 'secret';
 
 /** The definition of a body's `type`; missing or unknown: `bad_request` on that field. */
 export function definitionOf(type: unknown): ConnectionType {

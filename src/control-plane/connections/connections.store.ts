@@ -142,3 +142,47 @@ export function connectionsOfProject(db: ReadOnly, projectId: string) {
     [projectId],
   );
 }
+
+/** Connections of which the current revision, or unless `current` one that is last good somewhere, refers to that name. */
+export function connectionsReferringTo(
+  db: ReadOnly,
+  projectId: string,
+  kinds: readonly [string, string],
+  name: string,
+  current: boolean,
+) {
+  return db.all<ConnectionRow>(
+    `select ${columns} from connections where project_id = $1 and deleted_at is null and id in
+      (select r.connection_id from connection_references r where r.kind in ($2, $3) and r.name = $4
+        ${current ? 'and r.revision = connections.revision' : ''}) order by name_key`,
+    [projectId, ...kinds, name],
+  );
+}
+
+/** Replaces what a revision refers to; forgets that of revisions which are last good nowhere. */
+export async function storeReferences(
+  tx: Transaction,
+  connectionId: string,
+  revision: number,
+  references: readonly { kind: string; name: string }[],
+): Promise<void> {
+  await tx.run(
+    `delete from connection_references where connection_id = $1 and (revision = $2 or revision not in
+      (select last_good_revision from deployments where connection_id = $1 and last_good_revision is not null))`,
+    [connectionId, revision],
+  );
+  for (const { kind, name } of references)
+    await tx.run(
+      'insert into connection_references (connection_id, revision, kind, name) values ($1, $2, $3, $4)',
+      [connectionId, revision, kind, name],
+    );
+}
+
+/** Names of variables that are whole secrets of a connection's current revision. */
+export async function secretVariables(db: ReadOnly, connectionId: string, revision: number) {
+  const rows = await db.all<{ name: string }>(
+    "select name from connection_references where connection_id = $1 and revision = $2 and kind = 'secret'",
+    [connectionId, revision],
+  );
+  return rows.map(({ name }) => name);
+}

@@ -6,6 +6,7 @@ import type { Logger } from '../server/logger.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Database, Transaction } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
+import { createResolver, type Resolver } from '../variables/resolver.ts';
 import type { ConnectedWorker, ConnectedWorkers } from './connected-workers.ts';
 import {
   changesSince,
@@ -58,6 +59,17 @@ export interface SettleOptions {
   timeoutMs: number;
   /** Waits for the round trip to the target, too, and counts it. */
   prove?: boolean;
+  /** Environments that are not asked, and why: what `refusals` answered. */
+  refusals?: ReadonlyMap<string, string>;
+}
+
+/** What of a connection's row it takes to open its body. */
+export interface StoredBody {
+  id: string;
+  project_id: string;
+  type: string;
+  masked: string;
+  sealed: string;
 }
 
 export interface VerdictEvent {
@@ -153,9 +165,10 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
     options: SettleOptions,
   ): Promise<DeploymentResult> {
     const watch = deploymentWatch as Watch;
+    const { refusals = new Map<string, string>() } = options;
     const expected = environments.map((environmentName) => ({
       environmentName,
-      workers: this.#parts.workers.of(environmentName),
+      workers: refusals.has(environmentName) ? [] : this.#parts.workers.of(environmentName),
     }));
     const gone = new Set<string>();
     const onGone = (worker: ConnectedWorker) => {
@@ -181,8 +194,10 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
       this.#parts.workers.off('gone', onGone);
       watch.end();
     }
-    const results = expected.map(({ environmentName, workers }) =>
-      summary(
+    const results = expected.map(({ environmentName, workers }) => {
+      const refusal = refusals.get(environmentName);
+      if (refusal !== undefined) return { environmentName, success: false, message: refusal, workers: [] };
+      return summary(
         environmentName,
         workers.map(
           (worker) =>
@@ -195,8 +210,8 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
             },
         ),
         open,
-      ),
-    );
+      );
+    });
     return { success: results.every(({ success }) => success), deploymentResults: results };
   }
 
@@ -230,6 +245,12 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
     return candidates[Math.floor(Math.random() * candidates.length)]!;
   }
 
+  /** As `placedIn`, without those where it was undeployed by hand. */
+  async deployedIn(connectionId: string): Promise<string[]> {
+    const rows = await deploymentsOf(this.#parts.db, connectionId);
+    return rows.filter(({ undeployed }) => undeployed === 0).map(({ environment }) => environment);
+  }
+
   /** Stores what a worker says, wakes whoever waits, and only then lets it be seen. */
   async recordVerdicts(worker: ConnectedWorker, verdicts: Verdict[]): Promise<void> {
     const now = Date.now();
@@ -254,10 +275,14 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
   ): Promise<Changes> {
     const rows = await changesSince(this.#parts.db, environment.id, seq, changesPerFrame);
     const changes: Changes = { upTo: rows.at(-1)?.seq ?? seq, put: [], remove: [] };
+    const resolver = this.#resolver();
     for (const row of rows) {
-      const desired = this.#isDesired(row, environment.name) && (await this.#desired(row, catchUp));
+      if (!this.#isDesired(row, environment.name)) {
+        changes.remove.push(row.id);
+        continue;
+      }
+      const desired = await this.#desired(row, environment.name, catchUp, resolver);
       if (desired) changes.put.push(desired);
-      else changes.remove.push(row.id);
     }
     return changes;
   }
@@ -269,8 +294,11 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
   }): Promise<{ upTo: number; items: DesiredConnection[] }> {
     const rows = await everythingDeployed(this.#parts.db, environment.id);
     const items: DesiredConnection[] = [];
+    const resolver = this.#resolver();
     for (const row of rows) {
-      const desired = this.#isDesired(row, environment.name) && (await this.#desired(row, true));
+      const desired =
+        this.#isDesired(row, environment.name) &&
+        (await this.#desired(row, environment.name, true, resolver));
       if (desired) items.push(desired);
     }
     return { upTo: rows.at(-1)?.seq ?? 0, items };
@@ -288,23 +316,53 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
     );
   }
 
-  async #desired(row: DeployedRow, withLastGood: boolean): Promise<DesiredConnection | undefined> {
+  /** A resolver for one pass over rows. */
+  #resolver(): Resolver {
+    return createResolver(this.#parts.db, this.#parts.sealer);
+  }
+
+  /** What an environment's workers have to hold; undefined: what they hold already. */
+  async #desired(
+    row: DeployedRow,
+    environment: string,
+    withLastGood: boolean,
+    resolver: Resolver,
+  ): Promise<DesiredConnection | undefined> {
+    const { db, log, projectOf } = this.#parts;
+    const resolve = (body: { masked: string; sealed: string }) =>
+      resolver.resolve(row.project_id, row.type, this.#open(row, body), environment);
+    const lastGood = async () => {
+      const revision = row.last_good_revision;
+      if (revision === null || revision === row.revision) return undefined;
+      const body = await revisionBody(db, row.id, revision);
+      const resolved = body && (await resolve(body));
+      return resolved && !('refusal' in resolved) ? { revision, ...resolved } : undefined;
+    };
     try {
-      const desired: DesiredConnection = {
+      const common = {
         connection: row.id,
-        project: this.#parts.projectOf(row.project_id)?.name ?? '',
+        project: projectOf(row.project_id)?.name ?? '',
         name: row.name,
         type: row.type,
-        revision: row.revision,
-        config: this.#open(row, row),
       };
-      if (withLastGood && row.last_good_revision !== null && row.last_good_revision !== row.revision) {
-        const body = await revisionBody(this.#parts.db, row.id, row.last_good_revision);
-        if (body) desired.lastGood = { revision: row.last_good_revision, config: this.#open(row, body) };
+      const now = await resolve(row);
+      if ('refusal' in now) {
+        // The control plane refuses it by itself: the last good one goes on, also in workers that come later.
+        log.warn({ connection: row.id, environment, reason: now.refusal }, 'not deployed');
+        const before = await lastGood();
+        return before && { ...common, ...before };
       }
-      return desired;
+      const before = withLastGood ? await lastGood() : undefined;
+      const objects = mergedObjects(now.objects, before?.objects);
+      return {
+        ...common,
+        revision: row.revision,
+        config: now.config,
+        ...(objects ? { objects } : {}),
+        ...(before ? { lastGood: { revision: before.revision, config: before.config } } : {}),
+      };
     } catch (error) {
-      this.#parts.log.error(
+      log.error(
         { connection: row.id, err: error },
         'connection cannot be opened, its workers keep what they have',
       );
@@ -312,7 +370,23 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
     }
   }
 
-  #open(row: DeployedRow, body: { masked: string; sealed: string }): Record<string, unknown> {
+  /** Environments in which a stored body cannot be resolved, with a sentence that names what is missing. */
+  async refusals(body: StoredBody, environments: readonly string[]): Promise<Map<string, string>> {
+    const refusals = new Map<string, string>();
+    const config = this.#open(body, body);
+    const resolver = this.#resolver();
+    for (const environment of environments) {
+      const resolved = await resolver.values(body.project_id, body.type, config, environment);
+      if ('refusal' in resolved)
+        refusals.set(environment, `${resolved.refusal}; what runs there goes on as it is`);
+    }
+    return refusals;
+  }
+
+  #open(
+    row: { id: string; project_id: string },
+    body: { masked: string; sealed: string },
+  ): Record<string, unknown> {
     const secrets: Record<string, string> = {};
     for (const [field, ciphertext] of Object.entries(JSON.parse(body.sealed) as Record<string, string>))
       secrets[field] = this.#parts.sealer.open(ciphertext, {
@@ -324,18 +398,24 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
   }
 
   /** What each environment and worker makes of a connection. */
-  async status(connection: { id: string; revision: number; project_id: string }): Promise<unknown[]> {
+  async status(connection: StoredBody & { revision: number }): Promise<unknown[]> {
     const [environments, verdicts] = await Promise.all([
       deploymentsOf(this.#parts.db, connection.id),
       verdictsOf(this.#parts.db, connection.id),
     ]);
+    const refusals = await this.refusals(
+      connection,
+      environments.filter(({ undeployed }) => undeployed === 0).map(({ environment }) => environment),
+    );
     return environments.map((row) => {
       const connected = this.#parts.workers.of(row.environment);
+      const refusal = refusals.get(row.environment);
       return {
         environmentName: row.environment,
         revision: row.undeployed ? null : connection.revision,
         undeployed: row.undeployed === 1,
         lastGoodRevision: row.last_good_revision,
+        ...(refusal === undefined ? {} : { step: 'refused', code: 'missing_reference', message: refusal }),
         since: new Date(row.updated_at).toISOString(),
         workers: verdicts
           .filter((verdict) => verdict.environment_id === row.environment_id)
@@ -353,6 +433,18 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
       };
     });
   }
+}
+
+/** Of two revisions of one environment: they name other objects, or the same as they stand. */
+function mergedObjects(
+  one: DesiredConnection['objects'],
+  other: DesiredConnection['objects'],
+): DesiredConnection['objects'] {
+  if (!one || !other) return one ?? other;
+  return {
+    keystores: { ...other.keystores, ...one.keystores },
+    certificates: { ...other.certificates, ...one.certificates },
+  };
 }
 
 function outcomeOf(

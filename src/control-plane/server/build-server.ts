@@ -15,6 +15,7 @@ import { userRoutes } from '../auth/users.routes.ts';
 import { createUsers } from '../auth/users.service.ts';
 import { connectionRoutes } from '../connections/connections.routes.ts';
 import { createConnections } from '../connections/connections.service.ts';
+import { createReferrers } from '../connections/referrers.ts';
 import { ConnectedWorkers } from '../deployments/connected-workers.ts';
 import { Deployments } from '../deployments/deployments.service.ts';
 import { environmentRoutes } from '../environments/environments.routes.ts';
@@ -26,6 +27,8 @@ import { createProjects, type Projects } from '../projects/projects.service.ts';
 import type { Database } from '../store/database.ts';
 import type { MasterKey } from '../store/master-key.ts';
 import { createSealer, verifyCanary } from '../store/sealing.ts';
+import { variableRoutes } from '../variables/variables.routes.ts';
+import { createVariables } from '../variables/variables.service.ts';
 import { registerAccess } from './access-hook.ts';
 import { connectionTypeRoutes } from './connection-types.routes.ts';
 import { docsRoutes } from './docs.routes.ts';
@@ -35,6 +38,7 @@ import { Events, eventRoutes } from './events.routes.ts';
 import { purgeIdempotency, registerIdempotency } from './idempotency.ts';
 import type { Logger } from './logger.ts';
 import { metricsRoutes } from './metrics.ts';
+import { registerMultipartParser } from './multipart-parser.ts';
 import { collectOpenApi } from './openapi.ts';
 import { systemRoutes } from './system.routes.ts';
 import { usageTokens } from './usage-tokens.ts';
@@ -92,6 +96,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
     log,
   });
   const connections = createConnections({ db, sealer, access, deployments });
+  const referrers = createReferrers({ access, sealer, deployments });
   projects = await createProjects(db, { access, connections });
   await environments.ensure('production');
   await projects.ensure(options.bootstrapProjects);
@@ -144,8 +149,10 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   registerIdempotency(app, db, sealer);
   registerJsonParser(app);
   registerFormParser(app);
+  registerMultipartParser(app);
   hardenHeaders(app);
 
+  const deployTimeoutMs = options.deployTimeoutMs ?? 10_000;
   const events = new Events();
   publishEvents(events, { db, app, deployments, workers, projects });
 
@@ -156,7 +163,12 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
     connections,
     deployments,
     workers,
-    deployTimeoutMs: options.deployTimeoutMs ?? 10_000,
+    deployTimeoutMs,
+  });
+  variableRoutes(app, {
+    variables: createVariables({ db, sealer, access, referrers }),
+    referrers,
+    deployTimeoutMs,
   });
   operationRoutes(app, { access, connections, deployments, workers, hub });
   connectionTypeRoutes(app);

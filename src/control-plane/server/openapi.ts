@@ -6,7 +6,7 @@ import { connectionBodySchema, connectionSchemas } from '../../contract/json-sch
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** What the body is, where the route checks it by itself. */
-    body?: 'connection' | 'operation' | 'form';
+    body?: 'connection' | 'operation' | 'form' | 'multipart';
   }
 }
 
@@ -97,7 +97,7 @@ function parameters(place: 'path' | 'query', schema: Schema | undefined): Schema
 
 function requestBody(
   schema: Schema | undefined,
-  kind: 'connection' | 'operation' | 'form' | undefined,
+  kind: 'connection' | 'operation' | 'form' | 'multipart' | undefined,
 ): Schema {
   const of = (content: Schema, type = 'application/json') => ({
     requestBody: { required: true, content: { [type]: { schema: content } } },
@@ -105,6 +105,13 @@ function requestBody(
   if (kind === 'connection') return of({ $ref: '#/components/schemas/ConnectionBody' });
   if (kind === 'operation') return of({ $ref: '#/components/schemas/OperationInput' });
   if (kind === 'form') return of(schema ?? { type: 'object' }, 'application/x-www-form-urlencoded');
+  if (kind === 'multipart' && schema)
+    return {
+      requestBody: {
+        required: true,
+        content: { 'application/json': { schema }, 'multipart/form-data': { schema } },
+      },
+    };
   return schema ? of(schema) : {};
 }
 

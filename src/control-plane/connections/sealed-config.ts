@@ -1,0 +1,35 @@
+import type { ConnectionType } from '../../contract/connection-type.ts';
+import { joinSecrets, splitSecrets } from '../../contract/masking.ts';
+import { completeConfig } from '../../contract/validation.ts';
+import type { Sealer } from '../store/sealing.ts';
+import type { ConnectionRow } from './connections.store.ts';
+
+type Config = Record<string, unknown>;
+
+/** The body of a row with its secrets. */
+export function openConfig(
+  sealer: Sealer,
+  row: Pick<ConnectionRow, 'id' | 'project_id' | 'masked' | 'sealed'>,
+): Config {
+  const masked = JSON.parse(row.masked) as Config;
+  if (row.sealed === '{}') return masked;
+  const secrets: Record<string, string> = {};
+  for (const [field, ciphertext] of Object.entries(JSON.parse(row.sealed) as Record<string, string>))
+    secrets[field] = sealer.open(ciphertext, { project: row.project_id, connection: row.id, field });
+  return joinSecrets(masked, secrets) as Config;
+}
+
+/** The columns of a body: secrets apart, each sealed to its place. */
+export function sealConfig(
+  sealer: Sealer,
+  definition: ConnectionType,
+  config: Config,
+  projectId: string,
+  id: string,
+): Pick<ConnectionRow, 'masked' | 'sealed'> {
+  const { masked, secrets } = splitSecrets(definition, completeConfig(definition, config));
+  const sealed: Record<string, string> = {};
+  for (const [field, plain] of Object.entries(secrets))
+    sealed[field] = sealer.seal(plain, { project: projectId, connection: id, field });
+  return { masked: JSON.stringify(masked), sealed: JSON.stringify(sealed) };
+}

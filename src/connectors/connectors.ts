@@ -17,8 +17,8 @@ export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) 
   snmp: null,
   'linux-script': null,
   'ops-genie': null,
-  graylog: null,
-  syslog: null,
+  graylog: async () => (await import('./graylog/graylog.connector.ts')).graylogConnector,
+  syslog: async () => (await import('./syslog/syslog.connector.ts')).syslogConnector,
   webhook: async () => (await import('./webhook/webhook.connector.ts')).webhookConnector,
   logback: null,
 };

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
+import type { Admin } from '@platformatic/kafka';
 import { type Authority, type Certificate, createAuthority } from './certificates.ts';
 import {
   type Daemon,
@@ -48,8 +49,8 @@ export interface KafkaService extends Service {
     name: string,
     options?: { partitions?: number; settings?: Record<string, string> },
   ): Promise<void>;
-  /** Denies the account `reader` an operation such as `Write` on the topic. */
-  deny(topic: string, operation: string): Promise<void>;
+  /** Denies a principal, `reader` unless told, an operation on the topic that all others keep. */
+  deny(topic: string, operation: 'READ' | 'WRITE' | 'DESCRIBE', principal?: string): Promise<void>;
   /** Ends the broker at once, as a crash does, and keeps its ports and data. */
   kill(): Promise<void>;
   /** Starts it again on the same ports and data, after a crash where it runs. */
@@ -155,7 +156,19 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServi
     await stop();
     throw error;
   }
-  const bootstrap = ['--bootstrap-server', `${host}:${ports.PLAINTEXT}`];
+  const administrate = async <T>(work: (admin: Admin) => Promise<T>): Promise<T> => {
+    const { Admin } = await import('@platformatic/kafka');
+    const admin = new Admin({
+      clientId: 'test',
+      bootstrapBrokers: [`${host}:${ports.PLAINTEXT}`],
+      retries: 5,
+    });
+    try {
+      return await work(admin);
+    } finally {
+      await admin.close();
+    }
+  };
   return {
     host,
     port: ports.PLAINTEXT,
@@ -164,34 +177,43 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServi
     account,
     reader,
     async createTopic(name, { partitions = 1, settings = {} } = {}) {
-      const { Admin } = await import('@platformatic/kafka');
-      const admin = new Admin({
-        clientId: 'test',
-        bootstrapBrokers: [`${host}:${ports.PLAINTEXT}`],
-        retries: 5,
-      });
-      try {
-        await admin.createTopics({
+      await administrate((admin) =>
+        admin.createTopics({
           topics: [name],
           partitions,
           replicas: 1,
           configs: Object.entries(settings).map(([setting, value]) => ({ name: setting, value })),
-        });
-      } finally {
-        await admin.close();
-      }
+        }),
+      );
     },
-    async deny(topic, operation) {
-      await tool(
-        'kafka.admin.AclCommand',
-        ...bootstrap,
-        '--add',
-        '--deny-principal',
-        `User:${reader.user}`,
-        '--operation',
-        operation,
-        '--topic',
-        topic,
+    async deny(topic, operation, principal = `User:${reader.user}`) {
+      const { AclOperations, AclPermissionTypes, ResourcePatternTypes, ResourceTypes } = await import(
+        '@platformatic/kafka'
+      );
+      const rule = {
+        resourceType: ResourceTypes.TOPIC,
+        resourceName: topic,
+        resourcePatternType: ResourcePatternTypes.LITERAL,
+        host: '*',
+      };
+      await administrate((admin) =>
+        admin.createAcls({
+          creations: [
+            // A topic with any rule is closed to whom none allows.
+            {
+              ...rule,
+              principal: 'User:*',
+              operation: AclOperations.ALL,
+              permissionType: AclPermissionTypes.ALLOW,
+            },
+            {
+              ...rule,
+              principal,
+              operation: AclOperations[operation],
+              permissionType: AclPermissionTypes.DENY,
+            },
+          ],
+        }),
       );
     },
     kill: () => end('SIGKILL'),

@@ -22,7 +22,7 @@ export function parseJaas(text: string): LoginModule {
     const [name, equals, value] = tokens.slice(at, at + 3);
     if (name?.kind !== 'word' || equals?.kind !== '=' || (value?.kind !== 'word' && value?.kind !== 'quoted'))
       throw new SyntaxError('options must have the form name="value"');
-    if (options.has(name.text)) throw new SyntaxError(`the option ${name.text} is given twice`);
+    if (options.has(name.text)) throw new SyntaxError('an option is given twice');
     options.set(name.text, value.text);
     at += 3;
   }

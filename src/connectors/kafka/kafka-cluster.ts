@@ -98,21 +98,42 @@ export class KafkaCluster {
     check();
   }
 
-  /** A connection to whichever broker answers: one that is open, else the bootstrap servers in their order, else any known. */
+  /**
+   * A connection to whichever broker answers: one that is open, else the bootstrap servers in their
+   * order and whoever is known beside them. One that is slow keeps the next waiting for a moment only.
+   */
   async anyConnection(signal: AbortSignal): Promise<BrokerConnection> {
     for (const { connection } of this.#dials.values())
       if (connection?.alive && !connection.expiring) return connection;
-    const all = new Map([...this.#settings.brokers, ...this.#known].map((each) => [addressOf(each), each]));
+    const { brokers, requestTimeoutMs, maxBlockMs } = this.#settings;
+    const all = [...new Map([...brokers, ...this.#known].map((each) => [addressOf(each), each])).values()];
+    const headStartMs = Math.min(requestTimeoutMs, maxBlockMs, 5000) / (all.length + 1);
     const failures: { broker: Broker; error: AppError }[] = [];
-    for (const broker of all.values()) {
-      try {
-        return await this.connection(broker, signal);
-      } catch (error) {
-        if (signal.aborted) throw error;
-        failures.push({ broker, error: classifyKafkaError(error) });
-      }
+    const race = new AbortController();
+    let timer: NodeJS.Timeout | undefined;
+    const compete = () =>
+      new Promise<BrokerConnection>((resolve, reject) => {
+        let next = 0;
+        const begin = () => {
+          clearTimeout(timer);
+          const broker = all[next++]!;
+          this.connection(broker, race.signal).then(resolve, (error: unknown) => {
+            failures.push({ broker, error: classifyKafkaError(error) });
+            if (race.signal.aborted) return;
+            if (next < all.length) begin();
+            else if (failures.length === all.length) reject(summary(failures));
+          });
+          if (next < all.length) timer = setTimeout(begin, headStartMs);
+        };
+        begin();
+      });
+    try {
+      return await within([signal], compete);
+    } finally {
+      clearTimeout(timer);
+      // Ends the dials that nobody else waits for.
+      race.abort(new AppError('cancelled'));
     }
-    throw summary(failures);
   }
 
   /**

@@ -42,10 +42,11 @@ export const kafkaConnector = defineConnector<typeof kafka, LiveKafka>(kafka, {
   },
 
   async prove({ settings, cluster, closing }, { signal }) {
-    const { topic, requestTimeoutMs } = settings;
+    const { topic, maxBlockMs } = settings;
     const late = {
-      ms: requestTimeoutMs * 2,
-      error: () => new AppError('target_timeout', `No broker answered within ${requestTimeoutMs * 2} ms`),
+      ms: maxBlockMs,
+      error: () =>
+        new AppError('target_timeout', `No broker answered within max.block.ms (${maxBlockMs} ms)`),
     };
     try {
       await within([closing, signal], (inner) => cluster.layout(topic, { signal: inner, fresh: true }), late);

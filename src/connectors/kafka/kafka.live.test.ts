@@ -614,10 +614,16 @@ describe(`kafka against ${serverVersion}`, () => {
       { ...secure, keyStoreName: 'client' },
     );
     const name = await newTopic(kafkaService);
-    // Only the certificate's own name is refused here: that the broker knows it is seen by the refusal.
-    await kafkaService.deny(name, 'Read');
     await open(t, subject, { trust }).produce([{ value: 'by certificate' }], name);
     assert.equal((await stagesOf(subject, trust)).operate?.status, 'passed');
+    // That the broker knows the client by its certificate is seen when that name is shut out.
+    await kafkaService.deny(name, 'WRITE', 'User:CN=client');
+    await assert.rejects(
+      open(t, subject, { trust }).produce([{ value: 'refused' }], name),
+      failsWith('permission_denied'),
+    );
+    const nameless = trustIn(kafkaService.authority.caPem);
+    await open(t, subject, { trust: nameless }).produce([{ value: 'without' }], name);
   });
 
   live('a topic that does not exist', async (t, kafkaService) => {
@@ -641,12 +647,12 @@ describe(`kafka against ${serverVersion}`, () => {
       topicName: name,
     });
     await open(t, subject).produce([{ value: 'still allowed' }]);
-    await kafkaService.deny(name, 'Read');
+    await kafkaService.deny(name, 'READ');
     const mayNotRead = await stagesOf(subject);
     assert.equal(mayNotRead.operate?.status, 'passed');
     assert.match(mayNotRead.operate?.detail ?? '', /may not read/);
     await assert.rejects(open(t, subject).consume({}), failsWith('permission_denied'));
-    await kafkaService.deny(name, 'Write');
+    await kafkaService.deny(name, 'WRITE');
     const mayNotWrite = await stagesOf(subject);
     assert.equal(mayNotWrite.operate?.code, 'permission_denied');
     assert.match(mayNotWrite.operate?.hint ?? '', /WRITE/);
@@ -702,6 +708,16 @@ describe(`kafka against ${serverVersion}`, () => {
     assert.match(connected?.detail ?? '', new RegExp(`${dead} FAILED: .*refused`));
     assert.match(connected?.hint ?? '', new RegExp(dead));
     assert.equal(operate?.status, 'passed');
+  });
+
+  live('does not wait for a first bootstrap server that is hung', async (t, kafkaService) => {
+    const gate = await relay(t, kafkaService.ports.PLAINTEXT);
+    gate.swallow();
+    const bounds = { 'max.block.ms': '6000', 'request.timeout.ms': '30000' };
+    const subject = config(`127.0.0.1:${gate.port},${at(kafkaService, 'PLAINTEXT')}`, bounds);
+    const { produce, prove } = open(t, subject);
+    await produce([{ value: 'x' }]);
+    await prove();
   });
 
   live('names the advertised address that cannot be reached', async (t, kafkaService) => {

@@ -51,6 +51,8 @@ const welcomeTimeoutMs = 10_000;
 /** How long a starting worker waits for the control plane before it serves from the snapshot. */
 const snapshotGraceMs = 3_000;
 const healthIntervalMs = 5_000;
+/** How long the outcome of a proof waits for others, to be sent with them. */
+const proofsDelayMs = 10;
 const snapshotDelayMs = 250;
 const itemsPerFrame = 500;
 const maxRetained = 20_000;
@@ -91,6 +93,7 @@ export class Worker {
   #requests = new Map<string, AbortController>();
   #verdicts = new Map<string, Verdict>();
   #verdictsFlush: NodeJS.Immediate | undefined;
+  #proofsFlush: NodeJS.Timeout | undefined;
   #health = new Map<string, HealthReport>();
   #healthTimer: NodeJS.Timeout | undefined;
   #snapshotTimer: NodeJS.Timeout | undefined;
@@ -399,12 +402,17 @@ export class Worker {
     this.#verdicts.set(key, verdict);
     if (this.#verdicts.size > maxRetained) this.#verdicts.delete(this.#verdicts.keys().next().value!);
     if (verdict.step === 'refused' || verdict.step === 'valid') this.#saveSoon();
-    this.#verdictsFlush ??= setImmediate(() => this.#flushVerdicts());
+    // A deployment waits for the others; these come in numbers, and each frame costs a commit.
+    if (verdict.step === 'connected' || verdict.step === 'unreachable')
+      this.#proofsFlush ??= setTimeout(() => this.#flushVerdicts(), proofsDelayMs);
+    else this.#verdictsFlush ??= setImmediate(() => this.#flushVerdicts());
   }
 
   #flushVerdicts(): void {
     if (this.#verdictsFlush) clearImmediate(this.#verdictsFlush);
     this.#verdictsFlush = undefined;
+    clearTimeout(this.#proofsFlush);
+    this.#proofsFlush = undefined;
     if (!this.isConnected || this.#verdicts.size === 0) return;
     const items = [...this.#verdicts.values()];
     this.#verdicts.clear();

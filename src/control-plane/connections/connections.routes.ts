@@ -131,11 +131,12 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     async (request, reply) => {
       const { type } = request.query;
       if (!type) throw new AppError('bad_request', 'Connection type parameter is required!');
+      const { name: project } = request.project;
+      const seesAll = access.grantsWithin(request.principal, [
+        { project, permissions: ['CONNECTIONS:VIEW'] },
+      ]);
       const visible = (row: ListedConnection) =>
-        access.allows(request.principal, 'CONNECTIONS:VIEW', {
-          project: request.project.name,
-          connection: row.name,
-        });
+        seesAll || access.allows(request.principal, 'CONNECTIONS:VIEW', { project, connection: row.name });
       reply.header('content-type', 'application/json; charset=utf-8');
       return reply.send(await listConnections(db, request.project.id, { ...request.query, type }, visible));
     },

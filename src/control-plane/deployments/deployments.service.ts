@@ -176,8 +176,13 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
       watch.wake();
     };
     const outcome = (worker: ConnectedWorker) => outcomeOf(watch, worker, open, options.prove ?? false);
-    const settled = () =>
-      expected.every(({ workers }) => workers.every((worker) => gone.has(worker.id) || outcome(worker)));
+    const pending = expected.flatMap(({ workers }) => workers);
+    const settled = () => {
+      // Who has answered is not looked at again, or a thousand answers would cost a million looks.
+      for (let last = pending.at(-1); last && (gone.has(last.id) || outcome(last)); last = pending.at(-1))
+        pending.pop();
+      return pending.length === 0;
+    };
     this.#parts.workers.on('gone', onGone);
     try {
       await new Promise<void>((resolve) => {
@@ -275,7 +280,7 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
   ): Promise<Changes> {
     const rows = await changesSince(this.#parts.db, environment.id, seq, changesPerFrame);
     const changes: Changes = { upTo: rows.at(-1)?.seq ?? seq, put: [], remove: [] };
-    const resolver = this.#resolver();
+    const resolver = this.resolver();
     for (const row of rows) {
       if (!this.#isDesired(row, environment.name)) {
         changes.remove.push(row.id);
@@ -294,7 +299,7 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
   }): Promise<{ upTo: number; items: DesiredConnection[] }> {
     const rows = await everythingDeployed(this.#parts.db, environment.id);
     const items: DesiredConnection[] = [];
-    const resolver = this.#resolver();
+    const resolver = this.resolver();
     for (const row of rows) {
       const desired =
         this.#isDesired(row, environment.name) &&
@@ -317,7 +322,7 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
   }
 
   /** A resolver for one pass over rows. */
-  #resolver(): Resolver {
+  resolver(): Resolver {
     return createResolver(this.#parts.db, this.#parts.sealer);
   }
 
@@ -374,7 +379,7 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
   async refusals(body: StoredBody, environments: readonly string[]): Promise<Map<string, string>> {
     const refusals = new Map<string, string>();
     const config = this.#open(body, body);
-    const resolver = this.#resolver();
+    const resolver = this.resolver();
     for (const environment of environments) {
       const resolved = await resolver.values(body.project_id, body.type, config, environment);
       if ('refusal' in resolved)

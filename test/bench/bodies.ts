@@ -1,4 +1,4 @@
-/** The seed's e-mail connection; `{n}` becomes its number. Its target refuses at once, so that no proof lasts. */
+/** The seed's e-mail connection; `{n}` becomes its number. Nothing listens at its port. */
 export function emailBody(options: { deployed: boolean; name?: string }): Record<string, unknown> {
   return {
     type: 'email',
@@ -14,6 +14,20 @@ export function emailBody(options: { deployed: boolean; name?: string }): Record
     password: 'app-password-{n}',
     defaultEncoding: 'UTF-8',
     from: 'noreply@example.com',
+  };
+}
+
+/** A webhook with a secret, at a target that is there: the worker proves it by connecting. */
+export function webhookBody(target: string): Record<string, unknown> {
+  return {
+    type: 'webhook',
+    name: 'connection-{n}',
+    description: 'Tells the team of a new order',
+    deployToWorker: true,
+    enabled: true,
+    fullUrl: `${target}hooks/{n}`,
+    signingSecret: 'app-secret-{n}',
+    retries: 2,
   };
 }
 

@@ -1,9 +1,10 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BenchContext } from './bench.ts';
-import { connectionPath, emailBody } from './bodies.ts';
+import { connectionPath, webhookBody } from './bodies.ts';
 import { compared, type Figure } from './figure.ts';
 import type { LoadResult } from './load.ts';
+import { startHelper } from './process.ts';
 import { startProduct } from './product.ts';
 import { sent, startBare } from './reads.bench.ts';
 import { interleave, seriesOf } from './statistics.ts';
@@ -13,9 +14,10 @@ export async function writesBench(context: BenchContext): Promise<Figure[]> {
   const { directory, load, rounds, quick } = context;
   const bodies = join(directory, 'no-bodies.json');
   await writeFile(bodies, '{}');
+  const target = await startHelper('target-server.ts');
+  const body = JSON.stringify(webhookBody(`http://127.0.0.1:${await target.ask<number>({ port: true })}/`));
   const product = await startProduct({ directory: join(directory, 'writes') });
   const bare = await startBare(context, bodies);
-  const body = JSON.stringify(emailBody({ deployed: true }));
   let next = 0;
 
   /** Creates, and removes again what it created, so that no round finds more connections than another. */
@@ -74,7 +76,7 @@ export async function writesBench(context: BenchContext): Promise<Figure[]> {
       }),
     ];
   } finally {
-    await Promise.all([product.stop(), bare.stop()]);
+    await Promise.all([product.stop(), bare.stop(), target.stop()]);
   }
 }
 

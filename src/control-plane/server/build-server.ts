@@ -244,16 +244,20 @@ function refreshTokensAfterChanges(app: FastifyInstance, hub: WorkerHub): void {
 /** Far beyond any real body, and far below what overflows the stack of code that recurs into one. */
 const maxBodyDepth = 128;
 
-/** As Fastify's own, but an empty body is no body: clients send the header on every request. */
+/** As Fastify's own, but an empty body is no body (clients send the header on every request), and errors say what is wrong. */
 function registerJsonParser(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error');
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    if (body === '') done(null, undefined);
-    else
-      parse(request, body as string, (error, value) => {
-        if (error || !isDeeperThan(value, maxBodyDepth)) done(error, value);
-        else done(new AppError('bad_request', `The body is nested deeper than ${maxBodyDepth} levels`));
-      });
+    if (body === '') return done(null, undefined);
+    parse(request, body as string, (error, value) => {
+      if (!error && !isDeeperThan(value, maxBodyDepth)) return done(null, value);
+      const message = !error
+        ? `The body is nested deeper than ${maxBodyDepth} levels`
+        : /"(__proto__|constructor|\\u)/.test(body as string)
+          ? 'The body is not valid JSON, or has a field named __proto__ or constructor, which is not accepted'
+          : 'The body is not valid JSON';
+      done(new AppError('bad_request', message, { cause: error }));
+    });
   });
 }
 

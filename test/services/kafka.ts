@@ -20,8 +20,8 @@ import {
 
 const run = promisify(execFile);
 
-/** Version of Apache Kafka that is started: the last line that runs on Java 11. */
-export const kafkaVersion = '3.9.1';
+/** Version of Apache Kafka that is started: `PLUGBOARD_TEST_KAFKA_VERSION`, else the last line that runs on Java 11. */
+export const kafkaVersion = process.env['PLUGBOARD_TEST_KAFKA_VERSION'] ?? '3.9.1';
 
 const listeners = ['PLAINTEXT', 'SSL', 'SASL_PLAINTEXT', 'SASL_SSL', 'OAUTH', 'ADVERTISED'] as const;
 export type KafkaListener = (typeof listeners)[number];

@@ -168,7 +168,10 @@ describe(`kafka against ${serverVersion}`, () => {
   before(async (t) => {
     advertisedPort = await freePort();
     service = await startOrSkip(t as TestContext, () =>
-      startKafka({ advertised: { host: '127.0.0.1', port: advertisedPort } }),
+      startKafka({
+        advertised: { host: '127.0.0.1', port: advertisedPort },
+        settings: { 'listener.name.oauth.connections.max.reauth.ms': '1500' },
+      }),
     );
     await service?.createTopic(topic, { partitions: 3 });
   });
@@ -535,6 +538,22 @@ describe(`kafka against ${serverVersion}`, () => {
     await open(t, subject).produce([{ value: 'bearer' }]);
     const { authenticate } = await stagesOf(subject);
     assert.equal(authenticate?.detail, 'OAUTHBEARER as robot');
+  });
+
+  live('logs in anew before the broker ends the session', async (t, kafkaService) => {
+    const subject = config(at(kafkaService, 'OAUTH'), {
+      'security.protocol': 'SASL_PLAINTEXT',
+      'sasl.mechanism': 'OAUTHBEARER',
+      'sasl.jaas.config': `${bearer} required unsecuredLoginStringClaim_sub="robot";`,
+      retries: '0',
+      'enable.idempotence': 'false',
+    });
+    const { produce } = open(t, subject);
+    // Without a retry each send that meets an ended session would fail.
+    for (let round = 0; round < 20; round++) {
+      await produce([{ value: `${round}` }]);
+      await sleep(200);
+    }
   });
 
   live('names the mechanisms that the broker enables', async (_t, kafkaService) => {

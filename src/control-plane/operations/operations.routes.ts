@@ -11,6 +11,7 @@ import { targetsOf } from '../deployments/targets.ts';
 import { createRateLimiter } from '../server/rate-limits.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { WorkerHub } from '../server/worker-hub.ts';
+import type { Resolved } from '../variables/resolver.ts';
 import { TargetGuard } from './target-guard.ts';
 
 interface Services {
@@ -88,6 +89,20 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
     return found;
   }
 
+  /** A configuration as each environment of the workers has it. */
+  async function resolvedIn(
+    project: ProjectRow,
+    { type, config }: { type: string; config: Config },
+    testing: readonly ConnectedWorker[],
+  ): Promise<Map<string, Resolved>> {
+    const resolver = deployments.resolver();
+    const resolved = new Map<string, Resolved>();
+    for (const { environment } of testing)
+      if (!resolved.has(environment.name))
+        resolved.set(environment.name, await resolver.resolve(project.id, type, config, environment.name));
+    return resolved;
+  }
+
   async function runTests(
     request: FastifyRequest,
     reply: FastifyReply,
@@ -104,7 +119,8 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
     const chosen = testers(request, draft.name, environments, query);
     take(testsByToken.take(principal.id), 'At most 60 tests a minute for a token');
     const definition = definitionOf(draft.type);
-    guard.admit(definition, draft.config);
+    const resolved = await resolvedIn(project, draft, chosen);
+    for (const config of distinctConfigs(resolved.values())) guard.admit(definition, config);
     const timeoutMs = Number(query.timeoutMs ?? defaultTestTimeoutMs);
     const gone = AbortSignal.any([principal.ended, clientGone(reply)]);
     const results = await Promise.all(
@@ -112,6 +128,17 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
         const place = { environmentName: worker.environment.name, worker: worker.name };
         const seen: StageResult[] = [];
         const startedAt = Date.now();
+        const here = resolved.get(worker.environment.name)!;
+        if ('refusal' in here)
+          return {
+            ...place,
+            success: false,
+            durationMs: 0,
+            stages: seen,
+            error: 'target_error',
+            reason: 'missing_reference',
+            error_description: here.refusal,
+          };
         try {
           const result = (await hub.request(
             worker,
@@ -120,12 +147,13 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
               project: project.name,
               name: draft.name,
               type: draft.type,
-              config: draft.config,
+              config: here.config,
+              ...(here.objects ? { objects: here.objects } : {}),
               timeoutMs,
             },
             { timeoutMs, signal: gone, onStage: (stage) => seen.push(stage) },
           )) as TestResult;
-          guard.note(definition, draft.config, result.stages);
+          guard.note(definition, here.config, result.stages);
           return { ...place, ...result };
         } catch (error) {
           if (!(error instanceof AppError)) throw error;
@@ -246,6 +274,13 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
       return { success: true, result };
     },
   );
+}
+
+/** Each distinct configuration once, so that one target counts once. */
+function distinctConfigs(all: Iterable<Resolved>): Config[] {
+  const known = new Map<string, Config>();
+  for (const one of all) if ('config' in one) known.set(JSON.stringify(one.config), one.config);
+  return [...known.values()];
 }
 
 /** The one environment an operation runs in. */

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { AppError } from '../../errors.ts';
 
 const maxParts = 50;
@@ -8,13 +8,13 @@ const maxParts = 50;
  * for a name given several times; a file is its text. The whole body is bounded by the route's limit.
  */
 export function registerMultipartParser(app: FastifyInstance): void {
-  app.addContentTypeParser('multipart/form-data', { parseAs: 'buffer' }, async (request, body) => {
+  const parse = async (request: FastifyRequest, body: Buffer) => {
     if (request.routeOptions.config.body !== 'multipart')
       throw new AppError('unsupported_media_type', 'The body must be application/json');
     let form: FormData;
     try {
       const headers = { 'content-type': request.headers['content-type'] ?? '' };
-      form = await new Response(body as Buffer<ArrayBuffer>, { headers }).formData();
+      form = await new Response(new Uint8Array(body), { headers }).formData();
     } catch (error) {
       throw new AppError('bad_request', 'The body is not valid multipart/form-data', { cause: error });
     }
@@ -29,5 +29,6 @@ export function registerMultipartParser(app: FastifyInstance): void {
       fields.push([name, values.length === 1 ? values[0]! : values]);
     }
     return Object.fromEntries(fields);
-  });
+  };
+  app.addContentTypeParser('multipart/form-data', { parseAs: 'buffer' }, parse);
 }

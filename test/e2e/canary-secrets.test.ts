@@ -3,7 +3,9 @@ import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { definitions } from '../../src/connectors/definitions.ts';
+import { sampleValue } from '../../src/connectors/sample-body.ts';
 import type { ConnectionType } from '../../src/contract/connection-type.ts';
+import { allFields } from '../../src/contract/definition-schema.ts';
 import { createNetwork } from '../../src/worker/egress.ts';
 import { createEgressPolicy } from '../../src/worker/egress-policy.ts';
 import {
@@ -192,8 +194,18 @@ describe('canary secrets in the all-in-one (security 3, 4, 5)', () => {
       const kept = await ask('PUT', `${pathOf(connection)}?async=true`, { ...got, labels: { a: 'b' } });
       assert.equal(kept.status, 200, `${connection.name}: ${kept.text}`);
       await ask('GET', `${pathOf(connection)}revisions/`);
-      const field = definition.fields;
-      for (const [name, schema] of Object.entries(field)) {
+      let refusedMoves = 0;
+      for (const [name, schema] of Object.entries(allFields(definition))) {
+        if (schema['x-destination'] === undefined) continue;
+        for (const other of [false, true]) {
+          const moved = { ...got, [name]: sampleValue(definition, name, other) };
+          const where = `${pathOf(connection)}validate/`;
+          if ((await ask('POST', where, moved)).text.includes('must be given again')) refusedMoves += 1;
+        }
+      }
+      if (connection.canaries.some(({ place }) => !place.includes('.')))
+        assert.ok(refusedMoves > 0, `${connection.name} was never refused for a kept secret`);
+      for (const [name, schema] of Object.entries(definition.fields)) {
         const value = body[name];
         const marks = schema as unknown as Record<string, unknown>;
         if (marks['x-secret'] === undefined || typeof value !== 'string') continue;

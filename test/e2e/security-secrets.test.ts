@@ -4,7 +4,6 @@ import { definitions } from '../../src/connectors/definitions.ts';
 import { bodyWith, sampleValue } from '../../src/connectors/sample-body.ts';
 import type { ConnectionType } from '../../src/contract/connection-type.ts';
 import { allFields } from '../../src/contract/definition-schema.ts';
-import { movedFields } from '../../src/contract/destination-binding.ts';
 import { secretFields } from '../../src/contract/masking.ts';
 import { completeConfig, parseConnection } from '../../src/contract/validation.ts';
 import { type Plugboard, startPlugboard } from '../harness/plugboard.ts';
@@ -37,13 +36,25 @@ function destinationsOf(definition: ConnectionType): string[] {
     .map(([name]) => name);
 }
 
+/**
+ * Whether a change leads elsewhere, by what the definition says alone: an order of protection moves
+ * downwards only, everything else by any change.
+ */
+function leadsElsewhere(definition: ConnectionType, field: string, from: Body, to: Body): boolean {
+  const [before, after] = [from[field] ?? null, to[field] ?? null];
+  if (JSON.stringify(before) === JSON.stringify(after) || after === null) return false;
+  const destination = allFields(definition)[field]!['x-destination'] as { weakestFirst?: unknown[] };
+  const order = destination.weakestFirst;
+  return order === undefined || order.indexOf(after) < order.indexOf(before);
+}
+
 for (const definition of all) {
   const secrets = Object.entries(allFields(definition)).filter(([, field]) => field['x-secret'] === 'value');
   if (secrets.length === 0) continue;
   const secret = secrets[0]![0];
 
   test(`security 1: redirected secret, ${definition.type}: each destination field that changes asks for the secret again`, async () => {
-    let moved = 0;
+    const tried = new Set<string>();
     for (const field of destinationsOf(definition)) {
       for (const other of [false, true]) {
         const name = `${definition.type} ${field} ${other}`;
@@ -62,7 +73,8 @@ for (const definition of all) {
           // These two do not go together in this type.
           continue;
         }
-        if (from[secret] === null || movedFields(definition, from, to).length === 0) continue;
+        if (from[secret] === null || to[secret] === null || !leadsElsewhere(definition, field, from, to))
+          continue;
         const created = await call('POST', `${path}?async=true`, from);
         assert.equal(created.status, 200, created.text);
         // As who cannot read the secret sees it, led elsewhere.
@@ -81,19 +93,18 @@ for (const definition of all) {
             (one) => one.field === secret,
           );
           assert.ok(fault, `${field}: names ${secret}: ${refused.text}`);
-          const named = movedFields(definition, from, to);
-          assert.ok(
-            named.some((one) => fault.message.includes(one)),
-            `${fault.message} names ${named.join()}`,
-          );
+          assert.ok(fault.message.includes(field), `${fault.message} names ${field}`);
         }
         assert.deepEqual((await call('GET', path)).body.resultList[0], { ...from });
         const given = await call('PUT', `${path}?async=true`, to);
         assert.equal(given.status, 200, `given again, ${field} may change: ${given.text}`);
-        moved += 1;
+        tried.add(field);
       }
     }
-    assert.ok(moved > 0, 'no destination field was tried');
+    // A JDBC URL's sample brings a password of its own: it is moved by the test of URLs below.
+    if (definition.type === 'database') tried.add('jdbcUrl');
+    const untried = destinationsOf(definition).filter((field) => !tried.has(field));
+    assert.deepEqual(untried, [], 'each destination field was changed');
   });
 }
 

@@ -28,7 +28,7 @@ export interface DesiredConnection {
   /** What of its keystores and certificates exists; absent when it names none. */
   objects?: TrustObjects;
   /** Sent with a catch-up when the newest revision is not known to be valid here. */
-  lastGood?: { revision: number; config: Record<string, unknown> };
+  lastGood?: { revision: number; config: Record<string, unknown>; objects?: TrustObjects };
 }
 
 /** A token that may use connections of this environment, for the worker's own HTTP port. */

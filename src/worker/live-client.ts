@@ -3,11 +3,13 @@ import type { AnyConnector } from '../connectors/connectors.ts';
 import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
 import { secretValues } from '../contract/masking.ts';
 import { parseConnection } from '../contract/validation.ts';
+import type { TrustObjects } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
 import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts';
 import { settlesWithin, untilAborted } from './deadline.ts';
 import type { Revision } from './plan.ts';
 import { createScrubbing, type Scrubbing } from './scrubbing.ts';
+import { createTrust, openTrustMaterial } from './trust.ts';
 
 export type ConnectorLoader = () => Promise<AnyConnector>;
 
@@ -25,7 +27,8 @@ export interface ConnectionIdentity {
 
 export interface ClientSurroundings extends TypeRegistry {
   network: Network;
-  trust: Trust;
+  /** In place of what the connection's own trust material gives, for tests. */
+  trust?: Trust;
   log: Logger;
   environment: string;
 }
@@ -35,6 +38,7 @@ export interface PreparedConnection {
   definition: ConnectionType;
   connector: AnyConnector;
   config: Record<string, unknown>;
+  trust: Trust;
   scrubbing: Scrubbing;
   warnings: string[];
 }
@@ -51,11 +55,11 @@ export class Refusal extends Error {
   }
 }
 
-/** Validates resolved values and imports the connector; throws `Refusal`. */
+/** Validates resolved values, opens trust material and imports the connector; throws `Refusal`. */
 export async function prepareConnection(
-  { definitions, connectors, log }: TypeRegistry & { log: Logger },
+  { definitions, connectors, log, trust }: TypeRegistry & Pick<ClientSurroundings, 'log' | 'trust'>,
   { name, type }: ConnectionIdentity,
-  values: Record<string, unknown>,
+  { config: values, objects }: { config: Record<string, unknown>; objects?: TrustObjects | undefined },
 ): Promise<PreparedConnection> {
   const definition = Object.hasOwn(definitions, type) ? definitions[type] : undefined;
   if (!definition)
@@ -87,13 +91,19 @@ export async function prepareConnection(
     log.error({ type, err: error }, 'the connector could not be loaded');
     throw new Refusal(new AppError('driver_missing'));
   }
+  const material = await openTrustMaterial(objects);
   return {
     definition,
     connector,
     config,
+    trust: trust ?? createTrust(material),
     // Defaults and shorthands may have moved a secret to another place.
     scrubbing: createScrubbing([
-      ...new Set([...secretValues(definition, values), ...secretValues(definition, config)]),
+      ...new Set([
+        ...secretValues(definition, values),
+        ...secretValues(definition, config),
+        ...material.secrets,
+      ]),
     ]),
     warnings: parsed.warnings.slice(0, maxWarnings),
   };
@@ -266,7 +276,7 @@ export async function openClient(
   let prepared: PreparedConnection | undefined;
   const warnings: string[] = [];
   try {
-    prepared = await untilAborted(prepareConnection(surroundings, identity, revision.config), signal);
+    prepared = await untilAborted(prepareConnection(surroundings, identity, revision), signal);
     const { connector, config, scrubbing } = prepared;
     warnings.push(...prepared.warnings);
     const log = scrubbing.log(surroundings.log);
@@ -277,7 +287,7 @@ export async function openClient(
       environment: surroundings.environment,
       log,
       network: surroundings.network,
-      trust: surroundings.trust,
+      trust: prepared.trust,
       warn(text) {
         if (warnings.length < maxWarnings) warnings.push(scrubbing.text(text));
       },

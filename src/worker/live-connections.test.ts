@@ -7,7 +7,6 @@ import { createNetwork } from './egress.ts';
 import { createEgressPolicy } from './egress-policy.ts';
 import { type Limits, LiveConnections } from './live-connections.ts';
 import { createFake, createLog, desired, until } from './testing/fake-type.ts';
-import { createTrust } from './trust.ts';
 
 const canary = 'c4nary-s3cret';
 const timeoutMs = 20_000;
@@ -20,7 +19,6 @@ function setUp(limits: Partial<Limits> = {}, hasControlPlane = true) {
     definitions: fake.definitions,
     connectors: fake.connectors,
     network: createNetwork({ policy: createEgressPolicy() }),
-    trust: createTrust(),
     log,
     environment: () => 'production',
     hasControlPlane: () => hasControlPlane,

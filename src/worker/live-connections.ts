@@ -1,4 +1,4 @@
-import type { Logger, Network, Trust } from '../connectors/connector.ts';
+import type { Logger, Network } from '../connectors/connector.ts';
 import { foldName } from '../contract/validation.ts';
 import type { DesiredConnection, HealthReport, Verdict } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
@@ -12,7 +12,6 @@ import { Proof, type ProofOutcome } from './proof.ts';
 
 export interface LiveConnectionsOptions extends TypeRegistry {
   network: Network;
-  trust: Trust;
   log: Logger;
   /** Name of the worker's environment, as far as it is known. */
   environment: () => string;

@@ -13,10 +13,14 @@ const item = (number: number, more: Partial<DesiredConnection> = {}): DesiredCon
   ...more,
 });
 
+const objects = { keystores: {}, certificates: { ca: 'PEM' } };
+const withObjects = { ...revision(2), objects };
+
 const liveStates: Record<string, LiveState> = {
   none: { state: 'none' },
   'live 1': { state: 'live', serving: revision(1) },
   'live 2': { state: 'live', serving: revision(2) },
+  'live 2 with objects': { state: 'live', serving: withObjects },
   'refused 2, serves 1': { state: 'refused', refused: revision(2), serving: revision(1) },
   'refused 2, serves nothing': { state: 'refused', refused: revision(2) },
 };
@@ -29,6 +33,7 @@ const desiredStates: Record<string, DesiredConnection | undefined> = {
   '2': item(2),
   '2 with last good 1': item(2, { lastGood: revision(1) }),
   '2 with other values': item(2, { config: { host: 'changed' } }),
+  '2 with objects': item(2, { objects }),
 };
 
 const open = (target = revision(2)): Operation => ({ op: 'open', connection: 'c', target });
@@ -48,6 +53,7 @@ const expected: Record<string, Record<string, Operation | undefined>> = {
     '2': open(),
     '2 with last good 1': withFallback,
     '2 with other values': open(changed),
+    '2 with objects': open(withObjects),
   },
   'live 1': {
     absent: close(1),
@@ -57,6 +63,7 @@ const expected: Record<string, Record<string, Operation | undefined>> = {
     '2': replace(),
     '2 with last good 1': replace(),
     '2 with other values': replace(changed),
+    '2 with objects': replace(withObjects),
   },
   'live 2': {
     absent: close(2),
@@ -66,6 +73,17 @@ const expected: Record<string, Record<string, Operation | undefined>> = {
     '2': keep(2),
     '2 with last good 1': keep(2),
     '2 with other values': replace(changed),
+    '2 with objects': replace(withObjects),
+  },
+  'live 2 with objects': {
+    absent: close(2),
+    disabled: close(2),
+    undeployed: close(2),
+    '1': replace(revision(1)),
+    '2': replace(),
+    '2 with last good 1': replace(),
+    '2 with other values': replace(changed),
+    '2 with objects': keep(2),
   },
   'refused 2, serves 1': {
     absent: close(2),
@@ -75,6 +93,7 @@ const expected: Record<string, Record<string, Operation | undefined>> = {
     '2': replace(),
     '2 with last good 1': replace(),
     '2 with other values': replace(changed),
+    '2 with objects': replace(withObjects),
   },
   'refused 2, serves nothing': {
     absent: close(2),
@@ -84,6 +103,7 @@ const expected: Record<string, Record<string, Operation | undefined>> = {
     '2': open(),
     '2 with last good 1': withFallback,
     '2 with other values': open(changed),
+    '2 with objects': open(withObjects),
   },
 };
 
@@ -118,4 +138,14 @@ test('each connection is planned on its own, also those that are held but not wa
 test('a last good revision that is the wanted one is no fallback', () => {
   const [operation] = plan(new Map([['c', item(2, { lastGood: revision(2) })]]), new Map());
   assert.deepEqual(operation, open());
+});
+
+test('the last good revision has objects of its own, or those of the wanted one', () => {
+  const fallbackOf = (lastGood: DesiredConnection['lastGood']) => {
+    const [operation] = plan(new Map([['c', item(2, { objects, lastGood: lastGood! })]]), new Map());
+    return operation?.op === 'open' ? operation.fallback : undefined;
+  };
+  const own = { keystores: {}, certificates: { ca: 'older PEM' } };
+  assert.deepEqual(fallbackOf(revision(1)), { ...revision(1), objects });
+  assert.deepEqual(fallbackOf({ ...revision(1), objects: own }), { ...revision(1), objects: own });
 });

@@ -1,9 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { DesiredConnection } from '../contract/worker-protocol.ts';
+import type { DesiredConnection, TrustObjects } from '../contract/worker-protocol.ts';
 
 export interface Revision {
   revision: number;
   config: Record<string, unknown>;
+  /** What of the keystores and certificates that it names exists. */
+  objects?: TrustObjects;
 }
 
 /** What a worker holds of one connection; `serving` is the client that answers operations now. */
@@ -46,13 +48,18 @@ export function planOne(
     const revision = live.state === 'live' ? live.serving.revision : live.refused.revision;
     return { op: 'close', connection, revision };
   }
-  const target = { revision: desired.revision, config: desired.config };
+  const target = revisionOf(desired, desired.objects);
   if (serving && sameRevision(serving, target)) return { op: 'keep', connection, revision: desired.revision };
   if (serving) return { op: 'replace', connection, target };
   const { lastGood } = desired;
-  return lastGood && !sameRevision(lastGood, target)
-    ? { op: 'open', connection, target, fallback: lastGood }
+  const fallback = lastGood && revisionOf(lastGood, lastGood.objects ?? desired.objects);
+  return fallback && !sameRevision(fallback, target)
+    ? { op: 'open', connection, target, fallback }
     : { op: 'open', connection, target };
+}
+
+function revisionOf({ revision, config }: Revision, objects: TrustObjects | undefined): Revision {
+  return { revision, config, ...(objects ? { objects } : {}) };
 }
 
 /** A disabled or undeployed connection is not sent to workers; one that is sent nevertheless stays closed. */
@@ -60,7 +67,7 @@ function mayBeLive({ config }: DesiredConnection): boolean {
   return config['enabled'] !== false && config['deployToWorker'] !== false;
 }
 
-/** A revision whose references resolve to other values is another one, although its number is the same. */
+/** A revision whose references lead to other values or objects is another one, although its number is the same. */
 function sameRevision(a: Revision, b: Revision): boolean {
-  return a.revision === b.revision && isDeepStrictEqual(a.config, b.config);
+  return a.revision === b.revision && isDeepStrictEqual([a.config, a.objects], [b.config, b.objects]);
 }

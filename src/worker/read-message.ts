@@ -22,7 +22,15 @@ const hasFields =
     isRecord(value) &&
     Object.entries(fields).every(([name, check]) => check((value as Record<string, unknown>)[name]));
 
-const isRevision = hasFields({ revision: isCount, config: isRecord });
+const isRecordOf =
+  (check: Check): Check =>
+  (value) =>
+    isRecord(value) && Object.values(value as object).every(check);
+const isObjects = hasFields({
+  keystores: isRecordOf(hasFields({ type: isText, file: isText, password: isText, alias: maybe(isText) })),
+  certificates: isRecordOf(isText),
+});
+const isRevision = hasFields({ revision: isCount, config: isRecord, objects: maybe(isObjects) });
 const isDesired = hasFields({
   connection: isText,
   project: isText,
@@ -30,6 +38,7 @@ const isDesired = hasFields({
   type: isText,
   revision: isCount,
   config: isRecord,
+  objects: maybe(isObjects),
   lastGood: maybe(isRevision),
 });
 const isGrant = hasFields({
@@ -55,6 +64,7 @@ const checks: Record<ToWorker['kind'], Check> = {
     name: isText,
     type: isText,
     config: isRecord,
+    objects: maybe(isObjects),
     timeoutMs: isTimeout,
   }),
   operate: hasFields({

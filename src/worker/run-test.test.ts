@@ -5,7 +5,6 @@ import { createNetwork } from './egress.ts';
 import { createEgressPolicy } from './egress-policy.ts';
 import { runTest } from './run-test.ts';
 import { createFake, createLog } from './testing/fake-type.ts';
-import { createTrust } from './trust.ts';
 
 const canary = 'c4nary-s3cret';
 
@@ -25,7 +24,6 @@ async function run(
       definitions: fake.definitions,
       connectors: fake.connectors,
       network: createNetwork({ policy: createEgressPolicy() }),
-      trust: createTrust(),
       log,
       environment: 'production',
     },

@@ -1,6 +1,12 @@
 import type { ConnectorContext, StageNote, Stages } from '../connectors/connector.ts';
 import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
-import { STAGES, type StageName, type StageResult, type TestResult } from '../contract/worker-protocol.ts';
+import {
+  STAGES,
+  type StageName,
+  type StageResult,
+  type TestResult,
+  type TrustObjects,
+} from '../contract/worker-protocol.ts';
 import { AppError, ERRORS, type ErrorCode } from '../errors.ts';
 import { untilAborted } from './deadline.ts';
 import {
@@ -15,6 +21,7 @@ import {
 
 export interface TestRequest extends ConnectionIdentity {
   config: Record<string, unknown>;
+  objects?: TrustObjects;
   timeoutMs: number;
 }
 
@@ -136,10 +143,7 @@ export async function runTest(
   signal?.addEventListener('abort', onAbort, { once: true });
 
   try {
-    prepared = await untilAborted(
-      prepareConnection(surroundings, request, request.config),
-      controller.signal,
-    );
+    prepared = await untilAborted(prepareConnection(surroundings, request, request), controller.signal);
     warnings.push(...prepared.warnings);
     const { connector, config, scrubbing } = prepared;
     const context: ConnectorContext = {
@@ -149,7 +153,7 @@ export async function runTest(
       environment: surroundings.environment,
       log: scrubbing.log(surroundings.log),
       network: surroundings.network,
-      trust: surroundings.trust,
+      trust: prepared.trust,
       warn(text) {
         if (warnings.length < maxWarnings && !isOver) warnings.push(scrubbing.text(text));
       },

@@ -6,7 +6,6 @@ import { createNetwork } from './egress.ts';
 import { createEgressPolicy } from './egress-policy.ts';
 import { LiveConnections } from './live-connections.ts';
 import { createFake, createLog, desired, until } from './testing/fake-type.ts';
-import { createTrust } from './trust.ts';
 import { buildWorkerApi, startWorkerApi } from './worker-api.ts';
 
 const canary = 'c4nary-s3cret';
@@ -25,7 +24,6 @@ async function setUp(tokens: UsageToken[]) {
     definitions: fake.definitions,
     connectors: fake.connectors,
     network: createNetwork({ policy: createEgressPolicy() }),
-    trust: createTrust(),
     log,
     environment: () => 'production',
     hasControlPlane: () => true,

@@ -20,7 +20,6 @@ import { type Limits, LiveConnections } from './live-connections.ts';
 import { readMessage } from './read-message.ts';
 import { runTest } from './run-test.ts';
 import { SnapshotFile, SnapshotUnusable, type WorkerState } from './snapshot.ts';
-import { createTrust } from './trust.ts';
 
 export interface WorkerOptions extends TypeRegistry {
   name: string;
@@ -73,7 +72,6 @@ export class Worker {
   readonly connections: LiveConnections;
   readonly #options: WorkerOptions;
   readonly #network: Network;
-  readonly #trust = createTrust();
   readonly #snapshot: SnapshotFile | undefined;
   readonly #offlineMaxMs: number;
   #resolveEnded!: (end: WorkerEnd) => void;
@@ -116,7 +114,6 @@ export class Worker {
       log,
       ...(limits ? { limits } : {}),
       network: this.#network,
-      trust: this.#trust,
       environment: () => this.#environment,
       hasControlPlane: () => this.isConnected,
       onVerdict: (verdict) => this.#noteVerdict(verdict),
@@ -366,7 +363,6 @@ export class Worker {
         connectors,
         log,
         network: this.#network,
-        trust: this.#trust,
         environment: this.#environment,
       },
       message,

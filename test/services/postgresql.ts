@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chmod, chown, copyFile, readdir, writeFile } from 'node:fs/promises';
+import { chmod, chown, copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import {
@@ -17,7 +17,13 @@ const run = promisify(execFile);
 
 export interface PostgresqlOptions {
   /** PEM files; with them the server offers TLS, and still accepts clear connections. */
-  tls?: { certFile: string; keyFile: string };
+  tls?: {
+    certFile: string;
+    keyFile: string;
+    /** Authority of client certificates, which `certificateUser` needs beside its password, its name in it. */
+    clientCaFile?: string;
+    certificateUser?: string;
+  };
   /** Further log-in roles without any privilege of their own. */
   users?: { user: string; password: string }[];
 }
@@ -68,6 +74,7 @@ export async function startPostgresql(options: PostgresqlOptions = {}): Promise<
     const tls = options.tls
       ? ['-c', 'ssl=on', '-c', `ssl_cert_file=${certFile}`, '-c', `ssl_key_file=${keyFile}`]
       : [];
+    if (options.tls?.clientCaFile) tls.push('-c', `ssl_ca_file=${clientCaFile}`);
     // Processes end in tests, machines do not: without fsync, databases are made and shut down fast.
     const settings = ['-c', 'fsync=off', '-h', host, '-p', String(port), '-k', directory.path, ...tls];
     const started = startDaemon(...command(postgres, ['-D', join(directory.path, 'data'), ...settings]), {
@@ -90,6 +97,7 @@ export async function startPostgresql(options: PostgresqlOptions = {}): Promise<
 
   const certFile = join(directory.path, 'server.crt');
   const keyFile = join(directory.path, 'server.key');
+  const clientCaFile = join(directory.path, 'client-ca.crt');
   try {
     await give(directory.path);
     const passwordFile = join(directory.path, 'password');
@@ -108,6 +116,17 @@ export async function startPostgresql(options: PostgresqlOptions = {}): Promise<
       env: environment,
       cwd: directory.path,
     });
+    if (options.tls?.clientCaFile && options.tls.certificateUser) {
+      await copyFile(options.tls.clientCaFile, clientCaFile);
+      await give(clientCaFile);
+      const rules = join(data, 'pg_hba.conf');
+      const { certificateUser } = options.tls;
+      const demanded = `hostssl all ${certificateUser} all scram-sha-256 clientcert=verify-full\n`;
+      await writeFile(
+        rules,
+        `${demanded}host all ${certificateUser} all reject\n${await readFile(rules, 'utf8')}`,
+      );
+    }
     await start();
     const roles = (options.users ?? []).map(
       (role) => `create role ${quoted(role.user)} login password ${literal(role.password)}`,

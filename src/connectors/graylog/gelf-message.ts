@@ -15,6 +15,8 @@ const chunkHeaderBytes = 12;
 const maxChunks = 128;
 const chunkMagic = Buffer.from([0x1e, 0x0f]);
 
+const ownHost = hostname() || 'localhost';
+
 const compressors = { GZIP: promisify(gzip), ZLIB: promisify(deflate) };
 
 /** The message as GELF 1.1; fails with `bad_request` on a field that Graylog reserves. */
@@ -34,7 +36,7 @@ export function gelfPayload(config: GraylogConfig, item: GelfItem): Buffer {
   return Buffer.from(
     JSON.stringify({
       version: '1.1',
-      host: item.host ?? (hostname() || 'localhost'),
+      host: item.host ?? ownHost,
       short_message: message,
       ...(full === undefined ? {} : { full_message: full }),
       timestamp: (item.timestampMs ?? Date.now()) / 1000,

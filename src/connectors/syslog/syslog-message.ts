@@ -47,7 +47,7 @@ function formatRfc5424(config: SyslogConfig, item: SyslogItem, keepsNewlines: bo
     config.syslogAppName,
     '-',
     item.msgId ?? '-',
-    structuredData(item.structuredData ?? {}, clean),
+    item.structuredData ? structuredData(item.structuredData, clean) : '-',
   ].join(' ');
   const message = clean(item.message);
   return `${header} ${/^[\x00-\x7f]*$/.test(message) ? '' : byteOrderMark}${message}`;
@@ -78,6 +78,7 @@ function structuredData(
  * newline where the framing carries it.
  */
 function escapeControls(text: string, keepsNewlines = false): string {
+  if (!/[\x00-\x1f\x7f]/.test(text)) return text;
   return text.replace(
     keepsNewlines ? /[\x00-\x08\x0b-\x1f\x7f]/g : /[\x00-\x08\x0a-\x1f\x7f]/g,
     (control) => {
@@ -96,12 +97,11 @@ function bsdTimestamp(date: Date): string {
   return `${months[date.getMonth()]} ${String(date.getDate()).padStart(2, ' ')} ${clock}`;
 }
 
+const ownHost =
+  hostname()
+    .replace(/[^!-~]/g, '-')
+    .slice(0, 255) || '-';
+
 function hostOf({ syslogMessageHostname }: SyslogConfig): string {
-  return (
-    syslogMessageHostname ??
-    (hostname()
-      .replace(/[^!-~]/g, '-')
-      .slice(0, 255) ||
-      '-')
-  );
+  return syslogMessageHostname ?? ownHost;
 }

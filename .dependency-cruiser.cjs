@@ -27,8 +27,10 @@ module.exports = {
         path: '^src/',
         pathNot: [
           '^src/connectors/$1/',
+          '^src/connectors/transport/',
           '^src/connectors/connector\\.ts$',
           '^src/connectors/log-delivery/',
+          '^src/connectors/messaging/',
           '^src/contract/',
           '^src/errors\\.ts$',
         ],

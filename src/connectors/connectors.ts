@@ -15,7 +15,8 @@ export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) 
   rabbitMq: null,
   activeMq: null,
   snmp: null,
-  'linux-script': null,
+  'linux-script': async () =>
+    (await import('./linux-script/linux-script.connector.ts')).linuxScriptConnector,
   'ops-genie': null,
   graylog: async () => (await import('./graylog/graylog.connector.ts')).graylogConnector,
   syslog: async () => (await import('./syslog/syslog.connector.ts')).syslogConnector,

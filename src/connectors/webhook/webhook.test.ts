@@ -421,7 +421,11 @@ describe('definition', () => {
   test('wants no smaller pool in total than a host may have', () => {
     const faults: string[] = [];
     const check = (total: number) =>
-      webhook.refine?.(configure({ connectionPoolMaxConnectionTotal: total }), (field) => faults.push(field));
+      webhook.refine?.(
+        configure({ connectionPoolMaxConnectionTotal: total }),
+        (field) => faults.push(field),
+        'stored',
+      );
     check(24);
     assert.deepEqual(faults, []);
     check(23);

@@ -27,7 +27,10 @@ if (!existsSync(stampFile) || readFileSync(stampFile, 'utf8') !== wanted) {
   writeFileSync(stampFile, wanted);
 }
 
-const version = spawnSync(pinnedNode, ['--version'], { encoding: 'utf8', shell: process.platform === 'win32' });
+const version = spawnSync(pinnedNode, ['--version'], {
+  encoding: 'utf8',
+  shell: process.platform === 'win32',
+});
 const major = Number(/^v(\d+)\./.exec(version.stdout ?? '')?.[1]);
 if (!(major >= 24)) {
   console.error(

@@ -12,11 +12,10 @@ export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) 
   database: async () => (await import('./database/database.connector.ts')).databaseConnector,
   ldap: null,
   ftp: null,
-  rabbitMq: null,
+  rabbitMq: async () => (await import('./rabbitmq/rabbitmq.connector.ts')).rabbitMqConnector,
   activeMq: null,
   snmp: null,
-  'linux-script': async () =>
-    (await import('./linux-script/linux-script.connector.ts')).linuxScriptConnector,
+  'linux-script': async () => (await import('./linux-script/linux-script.connector.ts')).linuxScriptConnector,
   'ops-genie': null,
   graylog: async () => (await import('./graylog/graylog.connector.ts')).graylogConnector,
   syslog: async () => (await import('./syslog/syslog.connector.ts')).syslogConnector,

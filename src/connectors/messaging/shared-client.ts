@@ -1,0 +1,128 @@
+import { AppError } from '../../errors.ts';
+
+/** A connection that many callers use at once. */
+export interface Shareable {
+  /** False from the moment that it is lost or closed. */
+  readonly alive: boolean;
+  /** Ends it in good order; never fails. */
+  close(): Promise<void>;
+  /** Ends it at once. */
+  destroy(): void;
+}
+
+/**
+ * One client for all callers: opened when first needed, kept, and opened again by whoever needs it
+ * after it was lost.
+ */
+export class SharedClient<Client extends Shareable> {
+  readonly #open: (signal: AbortSignal) => Promise<Client>;
+  #current: Client | undefined;
+  #opening: { client: Promise<Client>; abort: AbortController; waiting: number } | undefined;
+  #closed = false;
+
+  constructor(open: (signal: AbortSignal) => Promise<Client>) {
+    this.#open = open;
+  }
+
+  /** The client while there is a live one. */
+  get current(): Client | undefined {
+    return this.#current?.alive ? this.#current : undefined;
+  }
+
+  /** The live client, opened if need be. An opening ends when the last caller that waits for it aborts. */
+  async get(signal: AbortSignal): Promise<Client> {
+    if (this.#closed) throw closedError();
+    if (signal.aborted) throw abortError(signal);
+    if (this.current) return this.current;
+    this.#opening ??= this.#begin();
+    const opening = this.#opening;
+    opening.waiting++;
+    try {
+      return await abortable(opening.client, signal);
+    } finally {
+      if (--opening.waiting === 0 && this.#opening === opening) {
+        this.#opening = undefined;
+        opening.abort.abort(new AppError('cancelled'));
+      }
+    }
+  }
+
+  /** Ends the client, and the opening of one; whoever waits for it fails. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#opening?.abort.abort(closedError());
+    this.#opening = undefined;
+    const client = this.#current;
+    this.#current = undefined;
+    if (client?.alive) await client.close();
+    else client?.destroy();
+  }
+
+  /** Ends the client at once, as `close` does otherwise. */
+  destroy(): void {
+    this.#closed = true;
+    this.#opening?.abort.abort(closedError());
+    this.#opening = undefined;
+    this.#current?.destroy();
+    this.#current = undefined;
+  }
+
+  #begin() {
+    const abort = new AbortController();
+    const client = this.#open(abort.signal).then((opened) => {
+      if (this.#closed || abort.signal.aborted) {
+        opened.destroy();
+        throw abort.signal.aborted ? abortError(abort.signal) : closedError();
+      }
+      this.#current?.destroy();
+      this.#current = opened;
+      if (this.#opening?.abort === abort) this.#opening = undefined;
+      return opened;
+    });
+    client.catch(() => {
+      if (this.#opening?.abort === abort) this.#opening = undefined;
+    });
+    return { client, abort, waiting: 0 };
+  }
+}
+
+function closedError(): AppError {
+  return new AppError('cancelled', 'The connection was closed');
+}
+
+/** What an aborted signal says, as one of our errors. */
+export function abortError(signal: AbortSignal): AppError {
+  return signal.reason instanceof AppError
+    ? signal.reason
+    : new AppError('cancelled', undefined, { cause: signal.reason });
+}
+
+/** The work's outcome, or the signal's reason as soon as it aborts; the work itself goes on. */
+export function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(abortError(signal));
+    if (signal.aborted) {
+      work.catch(() => {});
+      return onAbort();
+    }
+    signal.addEventListener('abort', onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}
+
+/** As `abortable`, and fails with `error` after `timeoutMs`; 0: no limit. */
+export async function within<T>(
+  work: Promise<T>,
+  { timeoutMs, signal, error }: { timeoutMs: number; signal: AbortSignal; error: () => AppError },
+): Promise<T> {
+  if (timeoutMs === 0) return abortable(work, signal);
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(error()), Math.min(timeoutMs, 2 ** 31 - 1));
+  });
+  try {
+    return await abortable(Promise.race([work, late]), signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}

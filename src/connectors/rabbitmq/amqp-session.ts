@@ -1,0 +1,390 @@
+import type { Socket } from 'node:net';
+import type { Channel, ChannelModel, GetMessage, Message } from 'amqplib';
+import { AppError } from '../../errors.ts';
+import { abortable, type Shareable, within } from '../messaging/shared-client.ts';
+import type { OutgoingMessage } from './amqp-message.ts';
+import { loadProtocol, type ProtocolChannel, type ProtocolConnection } from './amqplib-protocol.ts';
+import { classifyRabbitMqError, classifyReply } from './rabbitmq-errors.ts';
+import type { RabbitMqSettings } from './rabbitmq-settings.ts';
+
+const closeTimeoutMs = 2000;
+/** Bytes that one `get` gathers before it stops early. */
+const maxGotBytes = 32 * 1024 * 1024;
+
+type Outcome = AppError | undefined;
+
+interface Pending {
+  readonly message: OutgoingMessage;
+  returned?: AppError;
+  settle(outcome: Outcome): void;
+}
+
+/** An open AMQP connection over a ready socket, with channels for what is asked of it. */
+export class AmqpSession implements Shareable {
+  readonly server: string;
+  readonly #socket: Socket;
+  readonly #connection: ProtocolConnection;
+  readonly #model: ChannelModel;
+  readonly #proven = new Set<string>();
+  #publishing: Promise<ConfirmedChannel> | undefined;
+  #ended: AppError | undefined;
+  #blocked: string | undefined;
+  #isClosing = false;
+  #channels = 0;
+  #unconfirmed = 0;
+
+  private constructor(socket: Socket, connection: ProtocolConnection) {
+    this.#socket = socket;
+    this.#connection = connection;
+    const { product, version } = connection.serverProperties;
+    this.server = [product, version].filter((each) => each !== undefined).join(' ');
+    connection.on('error', (error: unknown) => this.#end(error));
+    connection.on('close', (error: unknown) => this.#end(error ?? new AppError('connection_lost')));
+    connection.on('blocked', (reason: unknown) => {
+      this.#blocked = String(reason);
+    });
+    connection.on('unblocked', () => {
+      this.#blocked = undefined;
+    });
+    socket.once('close', () =>
+      this.#end(new AppError('connection_lost', 'The server closed the connection')),
+    );
+    this.#model = new (loadProtocol().ChannelModel)(connection);
+    // What ends the connection is kept by the listeners above; without one of its own the model would throw.
+    this.#model.on('error', () => {});
+  }
+
+  /** Logs in and opens the virtual host. */
+  static async start(socket: Socket, settings: RabbitMqSettings, signal: AbortSignal): Promise<AmqpSession> {
+    const connection = new (loadProtocol().Connection)(socket);
+    // An error between the log-in and the session's own listeners must not be out of band.
+    connection.on('error', () => {});
+    const refusal = keepRefusal(connection);
+    const opened = new Promise<void>((resolve, reject) => {
+      connection.open(
+        {
+          clientProperties: settings.clientProperties,
+          mechanism: 'PLAIN',
+          response: Buffer.from(`\0${settings.username}\0${settings.password}`),
+          locale: 'en_US',
+          channelMax: settings.channelMax,
+          frameMax: settings.frameMax,
+          heartbeat: settings.heartbeatSeconds,
+          virtualHost: settings.virtualHost,
+          capabilities: '',
+          insist: 0,
+        },
+        (error) => (error ? reject(refusal() ?? error) : resolve()),
+      );
+      socket.once('close', () => reject(new AppError('connection_lost', 'The server closed the connection')));
+    });
+    await within(opened, {
+      timeoutMs: settings.connectTimeoutMs,
+      signal,
+      error: () =>
+        new AppError(
+          'target_timeout',
+          `The server did not open the connection in ${settings.connectTimeoutMs} ms`,
+        ),
+    });
+    return new AmqpSession(socket, connection);
+  }
+
+  get alive(): boolean {
+    return this.#ended === undefined && !this.#isClosing;
+  }
+
+  get figures() {
+    return { channels: this.#channels, unconfirmed: this.#unconfirmed, blocked: this.#blocked ? 1 : 0 };
+  }
+
+  /** What was agreed with the server. */
+  get agreed(): string {
+    const { heartbeat, frameMax, channelMax } = this.#connection;
+    return `heartbeat ${heartbeat} s, frames up to ${frameMax} bytes, ${channelMax} channels`;
+  }
+
+  /** Opens a channel and, when an exchange is named, asks for it. */
+  async prove(exchange: string, signal: AbortSignal): Promise<void> {
+    await this.#withChannel(signal, async (channel) => {
+      if (exchange !== '') await channel.checkExchange(exchange);
+    });
+  }
+
+  /** Fails when the queue does not exist; answers the messages that wait in it. */
+  async countMessages(queue: string, signal: AbortSignal): Promise<number> {
+    return this.#withChannel(signal, async (channel) => (await channel.checkQueue(queue)).messageCount);
+  }
+
+  /** Publishes within a transaction that is rolled back: the server checks all but the route, and delivers nothing. */
+  async rehearse({ method, properties, content }: OutgoingMessage, signal: AbortSignal): Promise<void> {
+    const { TxSelect, TxSelectOk, TxRollback, TxRollbackOk } = loadProtocol().methods;
+    await this.#withChannel(signal, async (channel) => {
+      const raw = channel as ProtocolChannel;
+      await raw.rpc(TxSelect, {}, TxSelectOk);
+      raw.sendMessage(method, properties, content);
+      await raw.rpc(TxRollback, {}, TxRollbackOk);
+    });
+  }
+
+  /** Whether messages like this one may be published side by side. */
+  isProven(message: OutgoingMessage): boolean {
+    return this.#proven.has(kindOf(message));
+  }
+
+  /**
+   * Publishes one message and waits for the server's word. The first message of an exchange travels on
+   * a channel of its own: a refusal closes the channel, and must not take others with it.
+   */
+  async publish(message: OutgoingMessage, signal: AbortSignal): Promise<void> {
+    if (this.#ended) throw this.#ended;
+    if (this.#blocked !== undefined)
+      throw new AppError('target_busy', `The server takes no messages for now: ${this.#blocked}`, {
+        details: { hint: 'An alarm of the server (memory or disk) blocks all publishers; ask its operator.' },
+      });
+    if (this.isProven(message)) {
+      const channel = await this.#sharedChannel(signal);
+      if (!channel.error) return this.#publishOn(channel, message, signal);
+      // The exchange may be gone or forbidden since; each is proven anew.
+      this.#publishing = undefined;
+      this.#proven.clear();
+    }
+    const opening = this.#openConfirmed();
+    try {
+      await this.#publishOn(await abortable(opening, signal), message, signal);
+      this.#proven.add(kindOf(message));
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'unroutable') this.#proven.add(kindOf(message));
+      throw error;
+    } finally {
+      opening.then(
+        (channel) => channel.close(),
+        () => {},
+      );
+    }
+  }
+
+  /** Takes waiting messages; they are removed when `acknowledge` is set, else put back. */
+  async get(
+    { queue, maxMessages, acknowledge }: { queue: string; maxMessages: number; acknowledge: boolean },
+    signal: AbortSignal,
+  ): Promise<{ messages: GetMessage[]; remaining: number }> {
+    return this.#withChannel(signal, async (channel) => {
+      const messages: GetMessage[] = [];
+      let remaining = 0;
+      let bytes = 0;
+      while (messages.length < maxMessages && bytes < maxGotBytes) {
+        const message = await abortable(channel.get(queue, { noAck: false }), signal);
+        if (message === false) {
+          remaining = 0;
+          break;
+        }
+        messages.push(message);
+        bytes += message.content.length;
+        remaining = message.fields.messageCount;
+      }
+      // The orderly close behind this is answered after the acknowledgement has been carried out.
+      if (messages.length > 0) {
+        if (acknowledge) channel.ack(messages.at(-1)!, true);
+        else channel.nack(messages.at(-1)!, true, true);
+      }
+      return { messages, remaining };
+    });
+  }
+
+  async close(): Promise<void> {
+    if (!this.alive) return this.destroy();
+    this.#isClosing = true;
+    const closed = this.#model.close().catch(() => {});
+    let timer: NodeJS.Timeout | undefined;
+    await Promise.race([
+      closed,
+      new Promise((resolve) => {
+        timer = setTimeout(resolve, closeTimeoutMs);
+      }),
+    ]);
+    clearTimeout(timer);
+    this.destroy();
+  }
+
+  destroy(): void {
+    // amqplib ends its heartbeat when the socket fails, not when it is closed on this side.
+    if (!this.#socket.destroyed)
+      this.#socket.destroy(new AppError('connection_lost', 'The connection was closed'));
+    this.#end(new AppError('connection_lost', 'The connection was closed'));
+  }
+
+  #end(error: unknown): void {
+    this.#ended ??= classifyRabbitMqError(error);
+    if (!this.#socket.destroyed) this.#socket.destroy(this.#ended);
+  }
+
+  /** Runs `work` on a channel of its own, and closes it in good order. */
+  async #withChannel<T>(signal: AbortSignal, work: (channel: Channel) => Promise<T>): Promise<T> {
+    const opening = this.#model.createChannel();
+    const channel = await abortable(opening, signal).catch((error) => {
+      opening.then(closeQuietly, () => {});
+      throw this.#ended ?? error;
+    });
+    let closed: Error | undefined;
+    channel.on('error', (error: Error) => {
+      closed = error;
+    });
+    this.#channels++;
+    try {
+      const result = await abortable(work(channel), signal);
+      await abortable(channel.close(), signal);
+      return result;
+    } catch (error) {
+      if (!closed && this.alive) void closeQuietly(channel);
+      throw closed ?? this.#ended ?? error;
+    } finally {
+      this.#channels--;
+    }
+  }
+
+  async #sharedChannel(signal: AbortSignal): Promise<ConfirmedChannel> {
+    this.#publishing ??= this.#openConfirmed();
+    const opening = this.#publishing;
+    opening.catch(() => {
+      if (this.#publishing === opening) this.#publishing = undefined;
+    });
+    return abortable(opening, signal);
+  }
+
+  async #openConfirmed(): Promise<ConfirmedChannel> {
+    const channel = new ConfirmedChannel((await this.#model.createConfirmChannel()) as ProtocolChannel);
+    this.#channels++;
+    channel.closed.then(() => this.#channels--);
+    return channel;
+  }
+
+  async #publishOn(channel: ConfirmedChannel, message: OutgoingMessage, signal: AbortSignal): Promise<void> {
+    this.#unconfirmed++;
+    try {
+      await channel.publish(message, signal);
+    } finally {
+      this.#unconfirmed--;
+    }
+  }
+}
+
+/** A channel in confirm mode: each message has the server's word, or what became of it. */
+class ConfirmedChannel {
+  /** Why it can no longer be used. */
+  error: AppError | undefined;
+  readonly closed: Promise<void>;
+  readonly #channel: ProtocolChannel;
+  readonly #pending = new Set<Pending>();
+
+  constructor(channel: ProtocolChannel) {
+    this.#channel = channel;
+    channel.on('error', (error: Error) => this.#fail(classifyRabbitMqError(error)));
+    channel.on('return', (message: Message) => this.#onReturn(message));
+    this.closed = new Promise((resolve) => {
+      channel.on('close', () => {
+        this.#fail(
+          new AppError(
+            'connection_lost',
+            'The connection was lost before the server confirmed the message, which it may have all the same',
+          ),
+        );
+        resolve();
+      });
+    });
+  }
+
+  async publish(message: OutgoingMessage, signal: AbortSignal): Promise<void> {
+    if (this.error) throw this.error;
+    await abortable(
+      new Promise<void>((resolve, reject) => {
+        const pending: Pending = {
+          message,
+          settle: (outcome) => {
+            this.#pending.delete(pending);
+            if (outcome) reject(outcome);
+            else resolve();
+          },
+        };
+        try {
+          this.#channel.sendMessage(message.method, message.properties, message.content);
+        } catch (error) {
+          reject(this.error ?? classifyRabbitMqError(error));
+          return;
+        }
+        this.#pending.add(pending);
+        this.#channel.pushConfirmCallback((error) => {
+          // When the channel ends, each has been told why already.
+          if (this.#pending.has(pending))
+            pending.settle(error ? classifyRabbitMqError(error) : pending.returned);
+        });
+      }),
+      signal,
+    );
+  }
+
+  async close(): Promise<void> {
+    if (!this.error) await closeQuietly(this.#channel);
+  }
+
+  #fail(error: AppError): void {
+    if (this.error) return;
+    this.error = error;
+    const all = [...this.#pending];
+    // A refusal names no message; only when there is a single one it is meant for sure.
+    const outcome =
+      all.length <= 1 || error.code === 'connection_lost'
+        ? error
+        : new AppError(
+            'connection_lost',
+            `The server closed the channel because of one of ${all.length} messages (${error.message}); whether it has the others is not known`,
+            { cause: error },
+          );
+    for (const pending of all) pending.settle(outcome);
+  }
+
+  /** A return says no number, but comes in order: it is for the first such message that has not had one. */
+  #onReturn({ fields, content }: Message): void {
+    const { exchange, routingKey, replyText } = fields as unknown as Record<string, string>;
+    for (const pending of this.#pending) {
+      const { method, content: sent } = pending.message;
+      if (pending.returned || !method.mandatory) continue;
+      if (method.exchange !== exchange || method.routingKey !== routingKey || !sent.equals(content)) continue;
+      pending.returned = new AppError(
+        'unroutable',
+        `The exchange '${exchange}' has no queue for the routing key '${routingKey}' (${replyText})`,
+        {
+          details: {
+            hint:
+              exchange === ''
+                ? 'With the default exchange the routing key is the name of a queue, which must exist.'
+                : 'Bind a queue to the exchange for this routing key, or publish with mandatory: false.',
+          },
+        },
+      );
+      return;
+    }
+  }
+}
+
+async function closeQuietly(channel: Channel): Promise<void> {
+  await channel.close().catch(() => {});
+}
+
+function kindOf({ method, properties }: OutgoingMessage): string {
+  return `${method.exchange}\0${properties['userId'] ?? ''}`;
+}
+
+/** The server's reason for refusing to open: amqplib says no more than that it closed. */
+function keepRefusal(connection: ProtocolConnection): () => AppError | undefined {
+  const { ConnectionClose } = loadProtocol().methods;
+  const step = connection.step.bind(connection);
+  let refusal: AppError | undefined;
+  connection.step = (done) =>
+    step((error, frame) => {
+      if (frame?.id === ConnectionClose)
+        refusal = classifyReply(frame.fields.replyCode ?? 0, frame.fields.replyText ?? '', error);
+      done(error, frame);
+    });
+  return () => refusal;
+}

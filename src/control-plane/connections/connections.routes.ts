@@ -355,10 +355,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     },
     async (request) => {
       const { connection, revision } = request.params;
-      const revisions = await connections.revisions(request.project, connection);
-      const found = revisions.find((row) => row.revision === Number(revision));
-      if (!found)
-        throw new AppError('not_found', `Connection (name: ${connection}) has no revision ${revision}`);
+      const found = await connections.revision(request.project, connection, Number(revision));
       const { action, name, author, at, diff, masked } = found;
       return {
         success: true,

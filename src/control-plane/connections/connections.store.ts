@@ -186,3 +186,11 @@ export async function secretVariables(db: ReadOnly, connectionId: string, revisi
   );
   return rows.map(({ name }) => name);
 }
+
+/** The revision before another. */
+export function previousRevision(db: ReadOnly, connectionId: string, revision: number) {
+  return db.get<RevisionRow>(
+    `select ${revisionColumns} from revisions where connection_id = $1 and revision < $2 order by revision desc limit 1`,
+    [connectionId, revision],
+  );
+}

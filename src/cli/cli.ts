@@ -153,7 +153,53 @@ const commands: RunnableCommand[] = [
       return exitCodes.done;
     },
   },
+  {
+    words: 'keys list',
+    arguments: [],
+    summary: 'Lists the master keys in use by their ids, and how many values each seals.',
+    async run(api, _parsed, print) {
+      const answer = await api.request<KeysAnswer>('GET', '/apiops/keys/');
+      print.answer(
+        answer,
+        answer.resultList
+          .map(
+            ({ keyId, values, newest, given }) =>
+              `${keyId}  ${values} values${newest ? ', the newest' : ''}${given ? '' : ', not given'}`,
+          )
+          .join('\n'),
+      );
+      return exitCodes.done;
+    },
+  },
+  {
+    words: 'keys rotate',
+    arguments: [],
+    summary: 'Seals everything with the newest master key while Plugboard serves, and waits for the end.',
+    examples: [
+      'Put a new key in front of the old one in PLUGBOARD_MASTER_KEY, restart, rotate, then leave the old one out.',
+    ],
+    async run(api, _parsed, print) {
+      let answer = await api.request<RotationAnswer>('POST', '/apiops/keys/rotate/');
+      while (answer.rotation.state === 'running') {
+        await new Promise((resolve) => setTimeout(resolve, rotationPollMs));
+        answer = await api.request<RotationAnswer>('GET', '/apiops/keys/rotate/');
+      }
+      const { state, total, done, message } = answer.rotation;
+      print.answer(answer, `${state}: ${done} of ${total} values. ${message ?? ''}`);
+      return state === 'done' ? exitCodes.done : exitCodes.failed;
+    },
+  },
 ];
+
+const rotationPollMs = 500;
+
+interface KeysAnswer {
+  resultList: { keyId: string; values: number; newest: boolean; given: boolean }[];
+}
+
+interface RotationAnswer {
+  rotation: { state: string; total: number; done: number; message: string | null };
+}
 
 const processes = `Processes (configured by environment variables, see docs/configuration.md):
   start                      Control plane and worker in one process, on the embedded database.

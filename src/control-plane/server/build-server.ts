@@ -21,12 +21,18 @@ import { Deployments } from '../deployments/deployments.service.ts';
 import { environmentRoutes } from '../environments/environments.routes.ts';
 import { createEnvironments } from '../environments/environments.service.ts';
 import { purgeHealth, recordHealth } from '../health/health.service.ts';
+import { createCertificates } from '../keys/certificates.service.ts';
+import { keyRotationRoutes } from '../keys/key-rotation.routes.ts';
+import { createKeyRotation } from '../keys/key-rotation.ts';
+import { keyRoutes } from '../keys/keys.routes.ts';
+import { createKeystores } from '../keys/keystores.service.ts';
+import { countByKey } from '../keys/sealed-values.ts';
 import { operationRoutes } from '../operations/operations.routes.ts';
 import { projectRoutes } from '../projects/projects.routes.ts';
 import { createProjects, type Projects } from '../projects/projects.service.ts';
 import type { Database } from '../store/database.ts';
 import type { MasterKey } from '../store/master-key.ts';
-import { createSealer, verifyCanary } from '../store/sealing.ts';
+import { createSealer, verifyKeys } from '../store/sealing.ts';
 import { variableRoutes } from '../variables/variables.routes.ts';
 import { createVariables } from '../variables/variables.service.ts';
 import { registerAccess } from './access-hook.ts';
@@ -81,7 +87,7 @@ const drainMs = 10_000;
 export async function buildControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { db, log, version } = options;
   const sealer = createSealer(options.masterKeys);
-  await verifyCanary(db, sealer);
+  await verifyKeys(db, sealer, async () => [...(await countByKey(db)).keys()]);
 
   const access = await createAccess(db);
   const environments = await createEnvironments(db);
@@ -170,6 +176,14 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
     referrers,
     deployTimeoutMs,
   });
+  keyRoutes(app, {
+    keystores: createKeystores({ db, sealer, referrers }),
+    certificates: createCertificates({ db, referrers }),
+    referrers,
+    deployTimeoutMs,
+  });
+  const rotation = createKeyRotation({ db, sealer, log });
+  keyRotationRoutes(app, { rotation });
   operationRoutes(app, { access, connections, deployments, workers, hub });
   connectionTypeRoutes(app);
   projectRoutes(app, { projects, access });
@@ -205,6 +219,9 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
       loopback = isLoopback(host);
       const url = await app.listen({ host, port });
       ready = true;
+      void rotation
+        .resume()
+        .catch((error) => log.warn({ err: error }, 'the rotation of keys could not go on'));
       return url;
     },
     attachEmbedded(channel, environment) {
@@ -225,6 +242,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
       access.close();
       // A client that is connected and asks nothing, or never finishes asking, must not hold up the end.
       app.server.closeAllConnections();
+      await rotation.close();
       await draining;
       await db.close();
     },

@@ -165,8 +165,8 @@ export function purgeIdempotency(db: Database, now: number = Date.now()): Promis
   return db.write((tx) => tx.run('delete from idempotency where created_at < $1', [now - KEPT_MS]));
 }
 
-/** Results of operations are nobody's to read in the database; the hash of a body would let a secret in it be guessed. */
-function sealedPlace({ principal, key, method, path }: Place): SealedPlace {
+/** Where a remembered answer is sealed. Results of operations are nobody's to read in the database; the hash of a body would let a secret in it be guessed. */
+export function sealedPlace({ principal, key, method, path }: Place): SealedPlace {
   return { project: principal, connection: key, field: `${method} ${path}` };
 }
 

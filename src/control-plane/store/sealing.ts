@@ -7,7 +7,7 @@ import {
   randomBytes,
 } from 'node:crypto';
 import { AppError } from '../../errors.ts';
-import type { Database } from './database.ts';
+import type { Database, Transaction } from './database.ts';
 import type { MasterKey } from './master-key.ts';
 
 /** Where a sealed value belongs; it opens nowhere else. */
@@ -21,6 +21,8 @@ export interface Place {
 }
 
 export interface Sealer {
+  /** Ids of the keys that were given; the first is the newest, which seals. */
+  readonly keyIds: readonly [string, ...string[]];
   /** Answers text that names its key: `v1.<key id>.<iv>.<ciphertext and tag>`. */
   seal(plain: string, place: Place): string;
   /**
@@ -42,6 +44,7 @@ export function createSealer(masterKeys: readonly MasterKey[]): Sealer {
   if (!newest) throw new Error('No master key was given');
   const [newestId, newestKey] = newest;
   return {
+    keyIds: [newestId, ...[...keys.keys()].slice(1)],
     seal(plain, place) {
       // UTF-8 cannot hold half of a surrogate pair: the secret would come back as another one.
       if (!plain.isWellFormed()) throw new AppError('bad_request', 'A secret is not valid Unicode text');
@@ -71,6 +74,57 @@ export function createSealer(masterKeys: readonly MasterKey[]): Sealer {
       }
     },
   };
+}
+
+/** The id of the key that a text is sealed with. */
+export function keyIdOf(sealed: string): string {
+  return sealed.split('.', 2)[1] ?? '';
+}
+
+const sealingKeys = 'sealing-keys';
+
+/** Ids of the keys that may have sealed something; undefined before they were first noted. */
+export async function readSealingKeys(database: Pick<Database, 'get'>): Promise<string[] | undefined> {
+  const row = await database.get<{ value: string }>('select value from meta where key = $1', [sealingKeys]);
+  return row && (JSON.parse(row.value) as string[]);
+}
+
+/** Notes which keys may have sealed something. */
+export async function writeSealingKeys(tx: Transaction, ids: readonly string[]): Promise<void> {
+  await tx.run('insert into meta (key, value) values ($1, $2) on conflict (key) do update set value = $2', [
+    sealingKeys,
+    JSON.stringify([...new Set(ids)].sort()),
+  ]);
+}
+
+/**
+ * Proves that every key which still seals something was given, and notes the newest before it seals.
+ * `used` looks for the keys in use where they were never noted. Throws an Error that says what to do.
+ */
+export async function verifyKeys(
+  database: Database,
+  sealer: Sealer,
+  used: () => Promise<readonly string[]>,
+): Promise<void> {
+  const noted = (await readSealingKeys(database)) ?? (await used());
+  const missing = noted.filter((id) => !sealer.keyIds.includes(id));
+  if (missing.length > 0 && missing.length < noted.length)
+    throw new Error(
+      `Values of this database are still sealed with the master ${missing.length === 1 ? 'key' : 'keys'} ${missing.join(', ')}, which ` +
+        'PLUGBOARD_MASTER_KEY or PLUGBOARD_MASTER_KEY_FILE does not give any more. Give it again behind the newest, ' +
+        'run `plugboard keys rotate`, and leave it out once that has ended',
+    );
+  await verifyCanary(database, sealer);
+  const [newest] = sealer.keyIds;
+  if (!noted.includes(newest)) await database.write((tx) => writeSealingKeys(tx, [...noted, newest]));
+}
+
+/** Seals the canary with the newest key, where it is another's. */
+export async function resealCanary(tx: Transaction, sealer: Sealer): Promise<void> {
+  const row = await tx.get<{ value: string }>("select value from meta where key = 'canary'");
+  if (!row || keyIdOf(row.value) === sealer.keyIds[0]) return;
+  const plain = sealer.open(row.value, canaryPlace);
+  await tx.run("update meta set value = $1 where key = 'canary'", [sealer.seal(plain, canaryPlace)]);
 }
 
 const canaryPlace: Place = { project: '', connection: '', field: 'canary' };

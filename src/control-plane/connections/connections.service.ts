@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { ConnectionTypeId } from '../../connectors/definitions.ts';
 import { definitions } from '../../connectors/definitions.ts';
+import { areAllowed, destinationHosts } from '../../connectors/destination-hosts.ts';
 import type { ConnectionType } from '../../contract/connection-type.ts';
 import { movedFields } from '../../contract/destination-binding.ts';
 import { findReferences } from '../../contract/references.ts';
@@ -16,7 +17,6 @@ import { environmentsOfObject } from '../keys/stored-objects.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import { type Database, isUniqueViolation, type Queries, type Transaction } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
-import { areAllowed, destinationHosts } from '../variables/destination-hosts.ts';
 import { createResolver, type Resolver } from '../variables/resolver.ts';
 import {
   type ConnectionRow,

@@ -1,5 +1,6 @@
 import type { ConnectionTypeId } from '../../connectors/definitions.ts';
 import { definitions } from '../../connectors/definitions.ts';
+import { areAllowed, destinationHosts } from '../../connectors/destination-hosts.ts';
 import type { ConnectionType } from '../../contract/connection-type.ts';
 import { renameVariable } from '../../contract/references.ts';
 import { foldName } from '../../contract/validation.ts';
@@ -13,7 +14,6 @@ import { targetsOf } from '../deployments/targets.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Queries, Transaction } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
-import { areAllowed, destinationHosts } from '../variables/destination-hosts.ts';
 import { createResolver } from '../variables/resolver.ts';
 import {
   type ConnectionRow,

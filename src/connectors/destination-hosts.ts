@@ -1,6 +1,6 @@
-import { parseBrokerUrl } from '../../connectors/activemq/broker-url.ts';
-import { parseJdbcUrl } from '../../connectors/database/jdbc-url.ts';
-import { normaliseHost } from '../../contract/host.ts';
+import { normaliseHost } from '../contract/host.ts';
+import { parseBrokerUrl } from './activemq/broker-url.ts';
+import { parseJdbcUrl } from './database/jdbc-url.ts';
 
 type Config = Record<string, unknown>;
 

@@ -753,8 +753,23 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
 
   /** Places every connection of a project anew after its environments changed. */
   async function replaceAll(tx: Transaction, project: ProjectRow): Promise<void> {
+    const resolver = createResolver(tx, sealer);
     for (const row of await connectionsOfProject(tx, project.id)) {
       if (isLive(row)) await deployments.place(tx, project, row.id, JSON.parse(row.environments));
+      // The name of a keystore may come from a variable, which holds another one in a new environment.
+      if (row.masked.includes('${'))
+        await storeReferences(
+          tx,
+          row.id,
+          row.revision,
+          await referencesOf(
+            definitionOf(row.type),
+            openConfig(row),
+            project.id,
+            project.environments,
+            resolver,
+          ),
+        );
       await stampSequence(tx, row.id);
     }
   }

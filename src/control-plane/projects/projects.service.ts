@@ -133,6 +133,8 @@ export async function createProjects(
             for (const connection of names) {
               access.require(principal, 'CONNECTIONS:REVEAL', { project: project.name, connection });
             }
+            if (await sendsHiddenVariable(tx, project.id))
+              access.require(principal, 'VARIABLES:MANAGE', { project: project.name });
           }
           await tx.run('update projects set description = $1 where id = $2', [next.description, next.id]);
           if (moved) {
@@ -214,6 +216,19 @@ async function connectionsWithSecrets(tx: Transaction, projectId: string): Promi
     [projectId],
   );
   return rows.map(({ name }) => name);
+}
+
+/** Whether a connection refers to a variable that is not visible. */
+async function sendsHiddenVariable(tx: Transaction, projectId: string): Promise<boolean> {
+  const row = await tx.get(
+    `select c.id from connections c
+      join connection_references r on r.connection_id = c.id and r.revision = c.revision and r.kind = 'secret'
+      join variables v on v.project_id = c.project_id and v.name = r.name
+      join variable_values o on o.variable_id = v.id and o.visible = 0
+      where c.project_id = $1 and c.deleted_at is null limit 1`,
+    [projectId],
+  );
+  return row !== undefined;
 }
 
 function sorted(names: readonly string[]): string[] {

@@ -22,6 +22,8 @@ import { environmentRoutes } from '../environments/environments.routes.ts';
 import { createEnvironments } from '../environments/environments.service.ts';
 import { purgeHealth, recordHealth } from '../health/health.service.ts';
 import { createCertificates } from '../keys/certificates.service.ts';
+import { expiringRoutes } from '../keys/expiring.routes.ts';
+import { createExpiring } from '../keys/expiring.ts';
 import { keyRotationRoutes } from '../keys/key-rotation.routes.ts';
 import { createKeyRotation } from '../keys/key-rotation.ts';
 import { keyRoutes } from '../keys/keys.routes.ts';
@@ -190,7 +192,10 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   environmentRoutes(app, { environments });
   workerRoutes(app, { db, environments, workers });
   logInRoutes(app, { logIn: createLogIn(db, access) });
-  tokenRoutes(app, { tokens: createTokens(db, access) });
+  const tokens = createTokens(db, access);
+  tokenRoutes(app, { tokens });
+  const expiring = createExpiring({ db, access, projects, tokens });
+  expiringRoutes(app, { expiring });
   userRoutes(app, { users: createUsers(db, access) });
   auditRoutes(app, { audit: createAudit(db, { access, projects }) });
   eventRoutes(app, { access, events });
@@ -204,6 +209,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
       purgeHealth(db),
       purgeIdempotency(db),
       purgeLogIns(db, access),
+      expiring.announce(events),
     ]).catch((error) => log.warn({ err: error }, 'housekeeping failed; it is tried again'));
   }, housekeepingMs);
   housekeeping.unref();

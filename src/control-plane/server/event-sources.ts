@@ -16,6 +16,14 @@ interface Sources {
 const changeRoute =
   /^\/apiops\/projects\/:project\/connections\/:connection\/(deploy\/|undeploy\/|revisions\/:revision\/restore\/)?$/;
 
+const objectRoute =
+  /^\/apiops\/projects\/:project\/(keystores|certificates|environmentVariables)\/(:name\/)?$/;
+const objectKinds: Readonly<Record<string, string>> = {
+  keystores: 'keystore',
+  certificates: 'certificate',
+  environmentVariables: 'variable',
+};
+
 /** Turns what happens in the features into events; looked up only while somebody listens. */
 export function publishEvents(events: Events, { db, app, deployments, workers, projects }: Sources): void {
   app.addHook('onResponse', (request, reply, done) => {
@@ -35,6 +43,18 @@ export function publishEvents(events: Events, { db, app, deployments, workers, p
         scope: { project: request.project.name, connection },
       });
     }
+    const object = objectRoute.exec(routeOptions.url ?? '')?.[1];
+    if (object && method !== 'GET' && reply.statusCode < 300)
+      events.publish({
+        event: objectKinds[object]!,
+        data: {
+          project: request.project.name,
+          name: (params as { name?: string }).name ?? (request.body as { name?: string }).name ?? null,
+          action: { POST: 'created', PUT: 'updated', DELETE: 'deleted' }[method] ?? 'changed',
+          by: request.principal.actor,
+        },
+        scope: { project: request.project.name },
+      });
     done();
   });
 

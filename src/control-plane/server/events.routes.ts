@@ -6,7 +6,7 @@ import type { Scope } from '../auth/permissions.ts';
 
 /** Something that happened, and who may hear of it. */
 export interface PlugboardEvent {
-  /** `connection`, `deployment`, `health`, `worker`, `project` */
+  /** `connection`, `deployment`, `health`, `worker`, `project`, `keystore`, `certificate`, `variable`, `expiry` */
   event: string;
   /** Free of secrets. */
   data: Record<string, unknown>;

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { AppError } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
 import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
+import { objectsEnding } from '../keys/expiring.ts';
 import type { Database } from '../store/database.ts';
 
 interface Services {
@@ -15,6 +16,8 @@ interface Services {
 
 /** Upper bounds in seconds. */
 const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+const expiringDays = 30;
 
 interface Series {
   count: number;
@@ -84,6 +87,16 @@ export function metricsRoutes(
       'gauge',
       'What workers last said of connections, by step.',
       steps.map(({ step, count }) => [`step="${step}"`, count]),
+    );
+    const ending = await objectsEnding(db, expiringDays);
+    metric(
+      'plugboard_expiring',
+      'gauge',
+      `Certificates and keystores that end within ${expiringDays} days or have ended.`,
+      (['certificate', 'keystore'] as const).map((kind) => [
+        `kind="${kind}"`,
+        ending.filter((one) => one.kind === kind).length,
+      ]),
     );
     metric('process_resident_memory_bytes', 'gauge', 'Resident memory.', [['', process.memoryUsage.rss()]]);
     metric('process_uptime_seconds', 'gauge', 'Since the start.', [['', process.uptime()]]);

@@ -31,6 +31,8 @@ module.exports = {
           '^src/connectors/connector\\.ts$',
           '^src/connectors/log-delivery/',
           '^src/connectors/messaging/',
+          '^src/connectors/http/',
+          '^src/trust-material/keystore\\.ts$',
           '^src/contract/',
           '^src/errors\\.ts$',
         ],

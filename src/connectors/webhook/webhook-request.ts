@@ -1,15 +1,14 @@
 import type { KeyObject } from 'node:crypto';
-import { isIP } from 'node:net';
 import type { ConfigOf, InputOf } from '../../contract/connection-type.ts';
 import { credentialParts } from '../../contract/credential-url.ts';
 import { isCredentialHeader } from '../../contract/secret-places.ts';
 import { AppError } from '../../errors.ts';
+import type { HeaderLines } from '../http/http-exchange.ts';
 import type { webhook } from './webhook.definition.ts';
 import { newMessageId, signatureHeaders, signingKey } from './webhook-signature.ts';
 
 export type WebhookConfig = ConfigOf<typeof webhook>;
 export type CallInput = InputOf<(typeof webhook)['operations']['call']>;
-export type HeaderLines = [name: string, value: string][];
 
 /** What every call of one connection has in common. */
 export interface Target {
@@ -285,16 +284,6 @@ export function nextHop(
 export function wireHeaders({ key, id }: Message, hop: Hop, timestampSeconds: number): HeaderLines {
   if (!key || !hop.trusted) return hop.headers;
   return [...hop.headers, ...signatureHeaders(key, id, timestampSeconds, hop.body ?? Buffer.alloc(0))];
-}
-
-/** Host of a URL as the network dials it: an IPv6 address without its brackets. */
-export function dialHost(url: URL): string {
-  const host = url.hostname;
-  return host.startsWith('[') && isIP(host.slice(1, -1)) === 6 ? host.slice(1, -1) : host;
-}
-
-export function dialPort(url: URL): number {
-  return url.port ? Number(url.port) : url.protocol === 'https:' ? 443 : 80;
 }
 
 function has(headers: HeaderLines, name: string): boolean {

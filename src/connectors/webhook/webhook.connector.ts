@@ -1,16 +1,16 @@
-import { isIP, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ConnectionOptions, TLSSocket } from 'node:tls';
-import { AppError, type ErrorCode } from '../../errors.ts';
+import type { TLSSocket } from 'node:tls';
+import { AppError } from '../../errors.ts';
 import { type ConnectorContext, defineConnector, type StageNote } from '../connector.ts';
+import { adopt, HttpConnections } from '../http/http-connections.ts';
+import { createDialler, dialHost, type HttpDialler } from '../http/http-dialler.ts';
+import { classifyHttpError } from '../http/http-errors.ts';
+import { type Answer, exchange } from '../http/http-exchange.ts';
 import { webhook } from './webhook.definition.ts';
 import { readableBody, secretValues } from './webhook-answer.ts';
-import { adopt, HttpConnections } from './webhook-connections.ts';
-import { type Answer, exchange } from './webhook-exchange.ts';
 import {
   composeMessage,
-  dialHost,
-  dialPort,
   firstHop,
   type Message,
   nextHop,
@@ -30,7 +30,7 @@ interface LiveWebhook {
   readonly config: WebhookConfig;
   readonly target: Target;
   readonly connections: HttpConnections;
-  readonly dialler: Dialler;
+  readonly dialler: HttpDialler;
   readonly responseTimeoutMs: number;
   readonly secrets: readonly string[];
   /** Aborted by `close`. */
@@ -110,12 +110,12 @@ export const webhookConnector = defineConnector<typeof webhook, LiveWebhook>(web
 
   close: (live) => live.close(),
 
-  classify,
+  classify: classifyHttpError,
 });
 
 function open(config: WebhookConfig, ctx: ConnectorContext): LiveWebhook {
   const target = readTarget(config, ctx.warn);
-  const dialler = createDialler(config, target, ctx);
+  const dialler = dialling(config, target, ctx);
   const connections = new HttpConnections(dialler.dial, {
     perOrigin: config.connectionPoolMaxConnectionPerHost,
     total: config.connectionPoolMaxConnectionTotal,
@@ -141,56 +141,15 @@ function open(config: WebhookConfig, ctx: ConnectorContext): LiveWebhook {
   };
 }
 
-interface Dialler {
-  readonly timeoutMs: number;
-  /** TCP, and TLS where the origin's scheme says so, within the timeout. */
-  dial(origin: URL, signal: AbortSignal): Promise<Socket>;
-  connect(origin: URL, timeoutMs: number, signal: AbortSignal): Promise<Socket>;
-  secure(socket: Socket, origin: URL, timeoutMs: number, signal: AbortSignal): Promise<TLSSocket>;
-}
-
-function createDialler(config: WebhookConfig, target: Target, { network, trust }: ConnectorContext): Dialler {
-  const timeoutMs = (config.connectTimeoutSeconds ?? config.timeout) * 1000;
+function dialling(config: WebhookConfig, target: Target, { network, trust }: ConnectorContext): HttpDialler {
   const usesTls = target.url.protocol === 'https:' || config.followRedirects > 0;
   const own = usesTls ? trust.tls(config) : {};
   // Another origin, reached by a redirect, is not for the client certificate to see.
   const { cert: _cert, key: _key, pfx: _pfx, passphrase: _passphrase, ...foreign } = own;
-
-  const connect: Dialler['connect'] = async (origin, withinMs, signal) => {
-    signal.throwIfAborted();
-    const to = { host: dialHost(origin), port: dialPort(origin) };
-    const socket = await network.connect({ ...to, timeoutMs: withinMs, signal });
-    return socket.setNoDelay(true).setKeepAlive(true, 60_000);
-  };
-  const secure: Dialler['secure'] = async (socket, origin, withinMs, signal) => {
-    const host = dialHost(origin);
-    const options: ConnectionOptions = origin.origin === target.url.origin ? own : foreign;
-    try {
-      return await network.secure(socket, {
-        ...options,
-        host,
-        // An address is no server name (RFC 6066 3).
-        ...(isIP(host) ? {} : { servername: host }),
-        ALPNProtocols: ['http/1.1'],
-        timeoutMs: withinMs,
-        signal,
-      });
-    } catch (error) {
-      socket.destroy();
-      throw error;
-    }
-  };
-  return {
-    timeoutMs,
-    connect,
-    secure,
-    async dial(origin, signal) {
-      const deadline = performance.now() + timeoutMs;
-      const socket = await connect(origin, timeoutMs, signal);
-      if (origin.protocol !== 'https:') return socket;
-      return secure(socket, origin, Math.max(1, Math.ceil(deadline - performance.now())), signal);
-    },
-  };
+  return createDialler(network, {
+    timeoutMs: (config.connectTimeoutSeconds ?? config.timeout) * 1000,
+    tls: (origin) => (origin.origin === target.url.origin ? own : foreign),
+  });
 }
 
 /** Sends the message until it is answered, within the configured retries. */
@@ -205,7 +164,7 @@ async function deliver(live: LiveWebhook, message: Message, signal: AbortSignal)
       waitMs = mayRetry && message.repeatable ? askedDelayMs(answer) : undefined;
       if (waitMs === undefined) return answer;
     } catch (error) {
-      const failure = error instanceof AppError ? error : classify(error);
+      const failure = error instanceof AppError ? error : classifyHttpError(error);
       const repeatable = message.repeatable || !progress.sent;
       if (!mayRetry || !repeatable || !failure.retryable || signal.aborted) throw failure;
     }
@@ -289,51 +248,4 @@ function describeTls(socket: TLSSocket, config: WebhookConfig, note: StageNote):
     ].join(', '),
   );
   if (!config.verifyCertificate) note.hint('The certificate is not verified: verifyCertificate is off.');
-}
-
-const codes: Record<string, ErrorCode> = {
-  UND_ERR_CONNECT_TIMEOUT: 'connect_timeout',
-  UND_ERR_HEADERS_TIMEOUT: 'target_timeout',
-  UND_ERR_BODY_TIMEOUT: 'target_timeout',
-  UND_ERR_SOCKET: 'connection_lost',
-  UND_ERR_INFO: 'connection_lost',
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'connection_lost',
-  UND_ERR_HEADERS_OVERFLOW: 'protocol_error',
-  UND_ERR_ABORTED: 'cancelled',
-  UND_ERR_CLOSED: 'cancelled',
-  UND_ERR_DESTROYED: 'cancelled',
-  UND_ERR_INVALID_ARG: 'invalid_configuration',
-  UND_ERR_NOT_SUPPORTED: 'invalid_configuration',
-  ABORT_ERR: 'cancelled',
-  ECONNREFUSED: 'connection_refused',
-  ECONNRESET: 'connection_lost',
-  ECONNABORTED: 'connection_lost',
-  EPIPE: 'connection_lost',
-  ETIMEDOUT: 'connect_timeout',
-  EHOSTUNREACH: 'host_unreachable',
-  ENETUNREACH: 'host_unreachable',
-  ENOTFOUND: 'name_not_resolved',
-  EAI_AGAIN: 'name_not_resolved',
-};
-
-const tlsHint = 'The target may demand a client certificate: keyStoreName.';
-
-/** An error of undici, of a socket or of a signal as one of ours; ours pass as they are. */
-function classify(error: unknown): AppError {
-  if (error instanceof AppError) return error;
-  const { name, code = '', cause } = (error ?? {}) as { name?: string; code?: unknown; cause?: unknown };
-  if (cause instanceof AppError) return cause;
-  // A timer that was aborted wraps the signal's reason.
-  if (name === 'AbortError' && cause) return classify(cause);
-  if (name === 'TimeoutError') return new AppError('target_timeout', undefined, { cause: error });
-  if (name === 'AbortError') return new AppError('cancelled', undefined, { cause: error });
-  const text = String(code);
-  const known = codes[text];
-  if (known) return new AppError(known, undefined, { cause: error });
-  if (text.startsWith('HPE_') || name === 'HTTPParserError')
-    return new AppError('protocol_error', 'The target does not speak HTTP/1.1', { cause: error });
-  // In TLS 1.3 the target checks the client's certificate only after the handshake has succeeded here.
-  if (text.startsWith('ERR_SSL_') || text.startsWith('ERR_TLS_'))
-    return new AppError('tls_failed', undefined, { cause: error, details: { hint: tlsHint } });
-  return new AppError('internal_error', undefined, { cause: error });
 }

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { dialHost } from '../http/http-dialler.ts';
 import { webhookConnector } from './webhook.connector.ts';
 import { webhook } from './webhook.definition.ts';
 import { readableBody, secretValues } from './webhook-answer.ts';
 import {
   type CallInput,
   composeMessage,
-  dialHost,
   firstHop,
   mergeQuery,
   nextHop,

@@ -1,6 +1,7 @@
 import { AppError } from '../../errors.ts';
-import { end, type HttpConnection } from './webhook-connections.ts';
-import type { HeaderLines } from './webhook-request.ts';
+import { end, type HttpConnection } from './http-connections.ts';
+
+export type HeaderLines = [name: string, value: string][];
 
 export interface ExchangeRequest {
   readonly url: URL;

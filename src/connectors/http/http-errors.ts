@@ -1,0 +1,48 @@
+import { AppError, type ErrorCode } from '../../errors.ts';
+
+const codes: Record<string, ErrorCode> = {
+  UND_ERR_CONNECT_TIMEOUT: 'connect_timeout',
+  UND_ERR_HEADERS_TIMEOUT: 'target_timeout',
+  UND_ERR_BODY_TIMEOUT: 'target_timeout',
+  UND_ERR_SOCKET: 'connection_lost',
+  UND_ERR_INFO: 'connection_lost',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'connection_lost',
+  UND_ERR_HEADERS_OVERFLOW: 'protocol_error',
+  UND_ERR_ABORTED: 'cancelled',
+  UND_ERR_CLOSED: 'cancelled',
+  UND_ERR_DESTROYED: 'cancelled',
+  UND_ERR_INVALID_ARG: 'invalid_configuration',
+  UND_ERR_NOT_SUPPORTED: 'invalid_configuration',
+  ABORT_ERR: 'cancelled',
+  ECONNREFUSED: 'connection_refused',
+  ECONNRESET: 'connection_lost',
+  ECONNABORTED: 'connection_lost',
+  EPIPE: 'connection_lost',
+  ETIMEDOUT: 'connect_timeout',
+  EHOSTUNREACH: 'host_unreachable',
+  ENETUNREACH: 'host_unreachable',
+  ENOTFOUND: 'name_not_resolved',
+  EAI_AGAIN: 'name_not_resolved',
+};
+
+const tlsHint = 'The target may demand a client certificate.';
+
+/** An error of undici, of a socket or of a signal as one of ours; ours pass as they are. */
+export function classifyHttpError(error: unknown): AppError {
+  if (error instanceof AppError) return error;
+  const { name, code = '', cause } = (error ?? {}) as { name?: string; code?: unknown; cause?: unknown };
+  if (cause instanceof AppError) return cause;
+  // A timer that was aborted wraps the signal's reason.
+  if (name === 'AbortError' && cause) return classifyHttpError(cause);
+  if (name === 'TimeoutError') return new AppError('target_timeout', undefined, { cause: error });
+  if (name === 'AbortError') return new AppError('cancelled', undefined, { cause: error });
+  const text = String(code);
+  const known = codes[text];
+  if (known) return new AppError(known, undefined, { cause: error });
+  if (text.startsWith('HPE_') || name === 'HTTPParserError')
+    return new AppError('protocol_error', 'The target does not speak HTTP/1.1', { cause: error });
+  // In TLS 1.3 the target checks the client's certificate only after the handshake has succeeded here.
+  if (text.startsWith('ERR_SSL_') || text.startsWith('ERR_TLS_'))
+    return new AppError('tls_failed', undefined, { cause: error, details: { hint: tlsHint } });
+  return new AppError('internal_error', undefined, { cause: error });
+}

@@ -13,6 +13,7 @@ import {
   type DeployedRow,
   deploymentsOf,
   everythingDeployed,
+  newestSequence,
   placeDeployment,
   revisionBody,
   storeVerdict,
@@ -278,8 +279,11 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
     seq: number,
     catchUp: boolean,
   ): Promise<Changes> {
+    const newest = await newestSequence(this.#parts.db);
     const rows = await changesSince(this.#parts.db, environment.id, seq, changesPerFrame);
-    const changes: Changes = { upTo: rows.at(-1)?.seq ?? seq, put: [], remove: [] };
+    // Past what concerns other environments alone, or each change of theirs would be looked through again.
+    const upTo = rows.length < changesPerFrame ? Math.max(newest, rows.at(-1)?.seq ?? seq) : rows.at(-1)!.seq;
+    const changes: Changes = { upTo, put: [], remove: [] };
     const resolver = this.resolver();
     for (const row of rows) {
       if (!this.#isDesired(row, environment.name)) {

@@ -22,6 +22,12 @@ export function changesSince(db: ReadOnly, environmentId: string, seq: number, l
   return db.all<DeployedRow>(changes, [environmentId, seq, limit]);
 }
 
+/** The sequence number of the last change that is committed; so are all before it. */
+export async function newestSequence(db: ReadOnly): Promise<number> {
+  const row = await db.get<{ value: number }>('select value from change_counter where id = 1');
+  return row?.value ?? 0;
+}
+
 /** Everything an environment was ever told of that is not deleted. */
 export function everythingDeployed(db: ReadOnly, environmentId: string) {
   return db.all<DeployedRow>(

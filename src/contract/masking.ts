@@ -30,13 +30,13 @@ export function splitSecrets(
   definition: ConnectionType,
   config: Config,
 ): { masked: Config; secrets: Record<string, string> } {
-  const masked = structuredClone(config);
+  let masked = config;
   const secrets: Record<string, string> = {};
   for (const place of secretPlaces(definition, config)) {
     const shown = place.kind === 'url' ? maskUrl(place.value, place.wholePath) : null;
     if (shown === place.value) continue;
     secrets[formatPointer(place.path)] = place.value;
-    setAt(masked, place.path, shown);
+    masked = withAt(masked, place.path, shown);
   }
   return { masked, secrets };
 }
@@ -343,17 +343,11 @@ function withAt(root: Config, path: FieldPath, value: unknown): Config {
     if (innerCopy) (holder as Config)[step] = innerCopy;
     holder = innerCopy;
   }
-  setAt(holder as Config, path.slice(-1), value);
-  return copy;
-}
-
-function setAt(root: Config, path: FieldPath, value: unknown): void {
-  let holder: unknown = root;
-  for (const step of path.slice(0, -1)) holder = own(holder, step);
   const last = path[path.length - 1];
   if (typeof holder !== 'object' || holder === null || last === undefined || !Object.hasOwn(holder, last))
     throw new Error(`no place for a secret at ${formatPointer(path)}`);
   (holder as Config)[last] = value;
+  return copy;
 }
 
 function own(holder: unknown, step: string | number): unknown {

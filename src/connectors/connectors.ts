@@ -13,7 +13,7 @@ export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) 
   ldap: null,
   ftp: null,
   rabbitMq: async () => (await import('./rabbitmq/rabbitmq.connector.ts')).rabbitMqConnector,
-  activeMq: null,
+  activeMq: async () => (await import('./activemq/activemq.connector.ts')).activeMqConnector,
   snmp: null,
   'linux-script': async () => (await import('./linux-script/linux-script.connector.ts')).linuxScriptConnector,
   'ops-genie': null,

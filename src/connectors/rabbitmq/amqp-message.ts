@@ -2,6 +2,7 @@ import type { GetMessage } from 'amqplib';
 import type { InputOf, OutputOf } from '../../contract/connection-type.ts';
 import type { itemsOf } from '../../contract/one-or-many.ts';
 import { AppError } from '../../errors.ts';
+import { decodeBase64, describeBytes } from '../messaging/message-body.ts';
 import type { rabbitMq } from './rabbitmq.definition.ts';
 import type { RabbitMqConfig } from './rabbitmq-settings.ts';
 
@@ -53,19 +54,11 @@ export function composeMessage(input: MessageInput, config: RabbitMqConfig): Out
   return { method, properties, content };
 }
 
-function decodeBase64(text: string): Buffer {
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.replace(/=+$/, '').length % 4 === 1)
-    throw new AppError('request_rejected', 'The body is not base64');
-  return Buffer.from(text, 'base64');
-}
-
 /** A message that was taken, as `get` answers it. */
 export function describeMessage({ content, fields, properties }: GetMessage): GotMessage {
   const { headers, ...others } = properties as unknown as Record<string, unknown>;
-  const text = readUtf8(content);
   return {
-    body: text ?? content.toString('base64'),
-    bodyEncoding: text === undefined ? 'base64' : 'utf8',
+    ...describeBytes(content),
     exchange: fields.exchange,
     routingKey: fields.routingKey,
     redelivered: fields.redelivered,
@@ -76,16 +69,6 @@ export function describeMessage({ content, fields, properties }: GetMessage): Go
         .map(([name, value]) => [name, plain(value)]),
     ),
   };
-}
-
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
-function readUtf8(content: Buffer): string | undefined {
-  try {
-    return utf8.decode(content);
-  } catch {
-    return undefined;
-  }
 }
 
 /** A value of a field table as JSON has it: bytes in base64, what amqplib tags by its value. */

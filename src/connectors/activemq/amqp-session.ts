@@ -1,0 +1,490 @@
+import type { Socket } from 'node:net';
+import rhea, {
+  type Connection,
+  type Delivery,
+  type EventContext,
+  type Message,
+  type Receiver,
+  type Sender,
+} from 'rhea';
+import { AppError } from '../../errors.ts';
+import { describeBytes } from '../messaging/message-body.ts';
+import { abortable, within } from '../messaging/shared-client.ts';
+import { classifyActiveMqError } from './activemq-errors.ts';
+import { type ActiveMqSettings, type BrokerTarget, uniqueClientId } from './activemq-settings.ts';
+import type { BrokerSession, OutgoingMessage, ReceivedMessage, SendOutcome } from './broker-session.ts';
+
+/** Messages of one call that wait for the broker's word at most; rhea's session holds 2048. */
+const window = 500;
+/** Annotation by which JMS clients know the kind of message. */
+const jmsMessageType = 'x-opt-jms-msg-type';
+const jmsText = 5;
+const jmsBytes = 3;
+
+interface Pending {
+  resolve(): void;
+  reject(error: AppError): void;
+}
+
+/** A broker by AMQP 1.0, spoken by rhea over a socket of the worker's network. */
+export class AmqpSession implements BrokerSession {
+  readonly #connection: Connection;
+  readonly #socket: Socket;
+  readonly #settings: ActiveMqSettings;
+  readonly #clientId: string;
+  readonly #closed: Promise<void>;
+  readonly #pending = new Map<Delivery, Pending>();
+  readonly #onEnd = new Set<(error: AppError) => void>();
+  #sender: Promise<Sender> | undefined;
+  #sequence = 0;
+  #receivers = 0;
+  #ended: AppError | undefined;
+  #isClosing = false;
+
+  private constructor(connection: Connection, socket: Socket, settings: ActiveMqSettings, clientId: string) {
+    this.#connection = connection;
+    this.#socket = socket;
+    this.#settings = settings;
+    this.#clientId = clientId;
+    const end = (error: unknown) => this.#end(error);
+    // The connection's own word comes before the socket's.
+    connection.on('connection_error', ({ error }: EventContext) => end(error));
+    connection.on('protocol_error', end);
+    connection.on('error', end);
+    connection.on('session_error', ({ session }: EventContext) => end(session?.error));
+    connection.on('connection_close', () => end(lost()));
+    connection.on('disconnected', ({ error }: EventContext) => end(error ?? lost()));
+    this.#closed = new Promise((resolve) => {
+      socket.once('close', () => {
+        end(lost());
+        resolve();
+      });
+    });
+  }
+
+  static async start(
+    target: BrokerTarget,
+    socket: Socket,
+    settings: ActiveMqSettings,
+    signal: AbortSignal,
+  ): Promise<AmqpSession> {
+    const clientId = uniqueClientId(settings);
+    const connection = rhea.create_container({ id: clientId }).create_connection({
+      host: target.host,
+      hostname: target.virtualHost ?? target.host,
+      port: target.port,
+      container_id: clientId,
+      // Without a user name a broker is asked for its anonymous log-in, which rhea does by a name alone.
+      username: target.username ?? 'anonymous',
+      ...(target.password === undefined ? {} : { password: target.password }),
+      reconnect: false,
+      idle_time_out: target.maxInactivityMs,
+      max_frame_size: target.maxFrameBytes,
+      // Dialled before, through the worker's network: rhea is told that it is connected already.
+      connection_details: (() => ({
+        connect: (_port: number, _host: string, _options: unknown, connected: () => void) => {
+          process.nextTick(connected);
+          return socket;
+        },
+      })) as never,
+    });
+    const session = new AmqpSession(connection, socket, settings, clientId);
+    const opened = new Promise<void>((resolve, reject) => {
+      connection.once('connection_open', () => resolve());
+      session.#onEnd.add(reject);
+    });
+    opened.catch(() => {});
+    connection.connect();
+    try {
+      await within(opened, {
+        timeoutMs: settings.connectTimeoutMs,
+        signal,
+        error: () => late('open the connection', settings.connectTimeoutMs),
+      });
+    } catch (error) {
+      session.destroy();
+      throw loginError(error);
+    }
+    return session;
+  }
+
+  get alive(): boolean {
+    return this.#ended === undefined && !this.#isClosing;
+  }
+
+  get description(): string {
+    const properties = (this.#connection.properties ?? {}) as Record<string, unknown>;
+    const product = [properties['product'], properties['version']].filter((each) => each !== undefined);
+    return `AMQP 1.0, ${product.join(' ') || `broker ${this.#connection.container_id}`}`;
+  }
+
+  get figures() {
+    return { unanswered: this.#pending.size, consumers: this.#receivers };
+  }
+
+  async prove(signal: AbortSignal): Promise<void> {
+    if (this.#ended) throw this.#ended;
+    const session = this.#connection.create_session();
+    await this.#request(
+      this.#settled<void>((resolve) => {
+        session.once('session_open', () => session.close());
+        session.once('session_close', () => resolve());
+        session.begin();
+      }),
+      signal,
+    ).finally(() => session.remove());
+  }
+
+  async rehearse(signal: AbortSignal) {
+    const attempt = async (work: () => Promise<void>) => {
+      try {
+        await work();
+        return undefined;
+      } catch (error) {
+        const failure = classifyActiveMqError(error);
+        if (failure.code !== 'permission_denied') throw failure;
+        return failure;
+      }
+    };
+    return {
+      send: await attempt(async () => {
+        const sender = await this.#request(this.#openSender(), signal);
+        await this.#request(this.#closeLink(sender), signal);
+      }),
+      receive: await attempt(async () => {
+        const receiver = await this.#request(
+          this.#openReceiver(0, () => {}),
+          signal,
+        );
+        await this.#request(this.#closeLink(receiver), signal);
+      }),
+    };
+  }
+
+  async send(
+    messages: readonly OutgoingMessage[],
+    _together: boolean,
+    signal: AbortSignal,
+  ): Promise<SendOutcome[]> {
+    const { sendTimeoutMs } = this.#settings;
+    const sender = await this.#request(this.#takeSender(), signal);
+    const outcomes: Promise<SendOutcome>[] = [];
+    for (const message of messages) {
+      if (outcomes.length >= window) await outcomes[outcomes.length - window];
+      const messageId = `ID:${this.#clientId}:${++this.#sequence}`;
+      const outcome = this.#transfer(sender, this.#encode(message, messageId), signal);
+      outcomes.push(
+        within(outcome, {
+          timeoutMs: sendTimeoutMs,
+          signal,
+          error: () => late('take the message', sendTimeoutMs),
+        })
+          .then(() => ({ messageId }))
+          .catch((error: unknown) => ({ error: classifyActiveMqError(error) })),
+      );
+    }
+    return Promise.all(outcomes);
+  }
+
+  async receive(
+    { maxMessages, timeoutMs }: { maxMessages: number; timeoutMs: number },
+    signal: AbortSignal,
+  ): Promise<ReceivedMessage[]> {
+    const taken: { message: Message; delivery: Delivery }[] = [];
+    let enough = () => {};
+    const full = new Promise<void>((resolve) => {
+      enough = resolve;
+    });
+    this.#receivers++;
+    let timer: NodeJS.Timeout | undefined;
+    let receiver: Receiver | undefined;
+    try {
+      receiver = await this.#request(
+        this.#openReceiver(maxMessages, ({ message, delivery }) => {
+          if (!message || !delivery) return;
+          taken.push({ message, delivery });
+          if (taken.length >= maxMessages) enough();
+        }),
+        signal,
+      );
+      const over = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, timeoutMs);
+      });
+      await abortable(Promise.race([full, over, this.#settled<void>(() => {})]), signal);
+      const messages = taken.map(({ message }) => describeMessage(message));
+      for (const { delivery } of taken) delivery.accept();
+      // The orderly end of the link is answered after the dispositions before it.
+      await this.#request(this.#closeLink(receiver), signal);
+      return messages;
+    } catch (error) {
+      receiver?.close();
+      throw classifyActiveMqError(error);
+    } finally {
+      clearTimeout(timer);
+      this.#receivers--;
+    }
+  }
+
+  async close(): Promise<void> {
+    if (!this.alive) return this.destroy();
+    this.#isClosing = true;
+    const { closeTimeoutMs } = this.#settings;
+    this.#connection.close();
+    await within(this.#closed, {
+      timeoutMs: closeTimeoutMs,
+      signal: new AbortController().signal,
+      error: () => late('close the connection', closeTimeoutMs),
+    }).catch(() => {});
+    this.destroy();
+  }
+
+  destroy(): void {
+    this.#end(lost());
+  }
+
+  #end(cause: unknown): void {
+    if (!this.#ended) {
+      this.#ended = classifyActiveMqError(cause);
+      for (const pending of this.#pending.values()) pending.reject(this.#ended);
+      this.#pending.clear();
+      for (const listener of this.#onEnd) listener(this.#ended);
+      this.#onEnd.clear();
+    }
+    if (!this.#socket.destroyed) this.#socket.destroy();
+    // rhea ends its timers when the socket reports its end, which a destroyed one does not.
+    (this.#connection as unknown as { _disconnected(error?: Error): void })._disconnected();
+  }
+
+  /** Settles as `begin` says, or fails when the connection ends. */
+  #settled<T>(begin: (resolve: (value: T) => void, reject: (error: unknown) => void) => void): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#ended) return reject(this.#ended);
+      const onEnd = (error: AppError) => reject(error);
+      this.#onEnd.add(onEnd);
+      const done =
+        <A>(settle: (value: A) => void) =>
+        (value: A) => {
+          this.#onEnd.delete(onEnd);
+          settle(value);
+        };
+      begin(done(resolve), done(reject));
+    });
+  }
+
+  #openSender(): Promise<Sender> {
+    return this.#settled((resolve, reject) => {
+      const { kind } = this.#settings.destination;
+      const sender = this.#connection.open_sender({
+        target: { address: this.#address(), capabilities: [kind] as never },
+        source: { address: this.#clientId },
+        autosettle: true,
+      });
+      sender.on('sender_open', () => {
+        // A refused link is opened without a target and closed at once (2.6.3); wait for the reason.
+        if (sender.target) resolve(sender);
+      });
+      sender.on('sender_error', () => reject(sender.error));
+      sender.on('sender_close', () => {
+        reject(sender.error ?? lost());
+        this.#sender = undefined;
+        for (const [delivery, pending] of this.#pending) {
+          if ((delivery as unknown as { link: unknown }).link !== sender) continue;
+          pending.reject(classifyActiveMqError(sender.error ?? lost()));
+          this.#pending.delete(delivery);
+        }
+      });
+      const settle =
+        (outcome: (context: EventContext) => AppError | undefined) => (context: EventContext) => {
+          const pending = this.#pending.get(context.delivery!);
+          if (!pending) return;
+          this.#pending.delete(context.delivery!);
+          const error = outcome(context);
+          if (error) pending.reject(error);
+          else pending.resolve();
+        };
+      sender.on(
+        'accepted',
+        settle(() => undefined),
+      );
+      sender.on(
+        'rejected',
+        settle(({ delivery }) => {
+          const { error } = (delivery?.remote_state ?? {}) as { error?: unknown };
+          return error
+            ? classifyActiveMqError(error)
+            : new AppError('request_rejected', 'The broker rejected the message');
+        }),
+      );
+      for (const outcome of ['released', 'modified'])
+        sender.on(
+          outcome,
+          settle(() => new AppError('unroutable', `The broker did not take the message (${outcome})`)),
+        );
+    });
+  }
+
+  #takeSender(): Promise<Sender> {
+    this.#sender ??= this.#openSender();
+    const opening = this.#sender;
+    opening.catch(() => {
+      if (this.#sender === opening) this.#sender = undefined;
+    });
+    return opening;
+  }
+
+  #openReceiver(credit: number, onMessage: (context: EventContext) => void): Promise<Receiver> {
+    return this.#settled((resolve, reject) => {
+      const { kind } = this.#settings.destination;
+      const receiver = this.#connection.open_receiver({
+        source: { address: this.#address(), capabilities: [kind] as never },
+        target: { address: this.#clientId },
+        credit_window: 0,
+        autoaccept: false,
+      });
+      receiver.on('message', onMessage);
+      receiver.on('receiver_open', () => {
+        if (!receiver.source) return;
+        if (credit > 0) receiver.add_credit(credit);
+        resolve(receiver);
+      });
+      receiver.on('receiver_error', () => reject(receiver.error));
+      receiver.on('receiver_close', () => reject(receiver.error ?? lost()));
+    });
+  }
+
+  #closeLink(link: Sender | Receiver): Promise<void> {
+    return this.#settled((resolve) => {
+      link.once(link.is_receiver() ? 'receiver_close' : 'sender_close', () => resolve());
+      link.close();
+    });
+  }
+
+  async #transfer(sender: Sender, message: Message, signal: AbortSignal): Promise<void> {
+    while (!sender.sendable()) {
+      if (this.#ended) throw this.#ended;
+      if (sender.is_closed()) throw classifyActiveMqError(sender.error ?? lost());
+      // Without credit the broker takes nothing for now.
+      await abortable(
+        this.#settled<void>((resolve) => {
+          sender.once('sendable', () => resolve());
+          sender.once('settled', () => resolve());
+          sender.once('sender_close', () => resolve());
+        }),
+        signal,
+      );
+    }
+    await new Promise<void>((resolve, reject) => {
+      if (this.#ended) return reject(this.#ended);
+      this.#pending.set(sender.send(message), { resolve, reject });
+    });
+  }
+
+  /** As Qpid's JMS client does: the broker says by a property of its own what stands before a plain name. */
+  #address(): string {
+    const { kind, name } = this.#settings.destination;
+    const prefix = (this.#connection.properties as Record<string, unknown> | undefined)?.[`${kind}-prefix`];
+    return typeof prefix === 'string' ? `${prefix}${name}` : name;
+  }
+
+  #encode(message: OutgoingMessage, messageId: string): Message {
+    const { contentType, contentEncoding } = this.#settings;
+    const { body } = message;
+    return {
+      durable: message.persistent,
+      priority: message.priority,
+      ...(message.timeToLiveMs > 0
+        ? {
+            ttl: message.timeToLiveMs,
+            absolute_expiry_time: new Date(Date.now() + message.timeToLiveMs),
+          }
+        : {}),
+      message_id: messageId,
+      to: this.#address(),
+      creation_time: new Date(),
+      ...(message.type === undefined ? {} : { subject: message.type }),
+      ...(message.correlationId === undefined ? {} : { correlation_id: message.correlationId }),
+      ...(message.replyTo === undefined ? {} : { reply_to: message.replyTo }),
+      ...(contentType === undefined ? {} : { content_type: contentType }),
+      ...(contentEncoding === undefined ? {} : { content_encoding: contentEncoding }),
+      message_annotations: {
+        [jmsMessageType]: rhea.types.wrap_byte(body.kind === 'text' ? jmsText : jmsBytes),
+      },
+      application_properties: Object.fromEntries(
+        Object.entries(message.properties).map(([name, value]) => [name, encodeProperty(value)]),
+      ),
+      body: body.kind === 'text' ? body.text : rhea.message.data_section(body.bytes),
+    };
+  }
+
+  async #request<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+    const { requestTimeoutMs: timeoutMs } = this.#settings;
+    try {
+      return await within(work, { timeoutMs, signal, error: () => late('answer', timeoutMs) });
+    } catch (error) {
+      throw classifyActiveMqError(error);
+    }
+  }
+}
+
+/** Whole numbers as Java's int or long: AMQP would write them as small as they fit. */
+function encodeProperty(value: OutgoingMessage['properties'][string]): unknown {
+  if (typeof value !== 'number') return value;
+  if (!Number.isSafeInteger(value)) return rhea.types.wrap_double(value);
+  return value === (value | 0) ? rhea.types.wrap_int(value) : rhea.types.wrap_long(value);
+}
+
+function lost(): AppError {
+  return new AppError('connection_lost', 'The broker closed the connection');
+}
+
+function late(what: string, timeoutMs: number): AppError {
+  return new AppError('target_timeout', `The broker did not ${what} in ${timeoutMs} ms`);
+}
+
+/** While logging in, a lack of rights means the credentials: there is nothing else yet to have a right to. */
+function loginError(error: unknown): AppError {
+  const failure = classifyActiveMqError(error);
+  return failure.code === 'permission_denied'
+    ? new AppError('authentication_failed', failure.message, { cause: error })
+    : failure;
+}
+
+function describeMessage(message: Message): ReceivedMessage {
+  const { correlation_id, reply_to, subject, content_type, priority, creation_time, delivery_count } =
+    message;
+  const text = (value: unknown) => (Buffer.isBuffer(value) ? value.toString('hex') : String(value));
+  return {
+    messageId: message.message_id === undefined ? '' : text(message.message_id),
+    ...describeBody(message.body),
+    properties: plain(message.application_properties ?? {}) as Record<string, unknown>,
+    ...(correlation_id == null ? {} : { correlationId: text(correlation_id) }),
+    ...(reply_to == null ? {} : { replyTo: reply_to }),
+    ...(subject == null ? {} : { type: subject }),
+    ...(content_type == null ? {} : { contentType: String(content_type) }),
+    priority: priority ?? 4,
+    ...(creation_time == null ? {} : { timestamp: new Date(creation_time).toISOString() }),
+    redelivered: (delivery_count ?? 0) > 0,
+  };
+}
+
+function describeBody(body: unknown): { body: string; bodyEncoding: 'utf8' | 'base64' } {
+  if (typeof body === 'string') return { body, bodyEncoding: 'utf8' };
+  if (body === undefined || body === null) return { body: '', bodyEncoding: 'utf8' };
+  if (Buffer.isBuffer(body)) return describeBytes(body);
+  const { content } = body as { content?: unknown };
+  if (Buffer.isBuffer(content)) return describeBytes(content);
+  if (Array.isArray(content) && content.every((part) => Buffer.isBuffer(part)))
+    return describeBytes(Buffer.concat(content));
+  return { body: JSON.stringify(plain(content ?? body)), bodyEncoding: 'utf8' };
+}
+
+/** A value of AMQP as JSON has it: what rhea wraps by type is unwrapped, bytes are in base64. */
+function plain(value: unknown): unknown {
+  if (typeof value === 'bigint') return value.toString();
+  if (value instanceof Date) return value.toISOString();
+  if (Buffer.isBuffer(value)) return value.toString('base64');
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== 'object' || value === null) return value;
+  if ('value' in value && 'type' in value) return plain(value.value);
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, plain(each)]));
+}

@@ -362,13 +362,11 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
         return before && { ...common, ...before };
       }
       const before = withLastGood ? await lastGood() : undefined;
-      const objects = mergedObjects(now.objects, before?.objects);
       return {
         ...common,
         revision: row.revision,
-        config: now.config,
-        ...(objects ? { objects } : {}),
-        ...(before ? { lastGood: { revision: before.revision, config: before.config } } : {}),
+        ...now,
+        ...(before ? { lastGood: before } : {}),
       };
     } catch (error) {
       log.error(
@@ -442,18 +440,6 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
       };
     });
   }
-}
-
-/** Of two revisions of one environment: they name other objects, or the same as they stand. */
-function mergedObjects(
-  one: DesiredConnection['objects'],
-  other: DesiredConnection['objects'],
-): DesiredConnection['objects'] {
-  if (!one || !other) return one ?? other;
-  return {
-    keystores: { ...other.keystores, ...one.keystores },
-    certificates: { ...other.certificates, ...one.certificates },
-  };
 }
 
 function outcomeOf(

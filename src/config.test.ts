@@ -81,6 +81,39 @@ describe('worker', () => {
     assert.deepEqual(workerConfig(false, {}).api, { host: '127.0.0.1', port: 8081 });
   });
 
+  test('secret sources stand on lines of their own or between semicolons', () => {
+    const read = (text: string) =>
+      workerConfig(true, { PLUGBOARD_WORKER_SECRET_SOURCES: text }).secretSources;
+    assert.deepEqual(read('P env/A *; Q env/B h\n\nR env/C h,i'), ['P env/A *', 'Q env/B h', 'R env/C h,i']);
+    assert.deepEqual(workerConfig(true, {}).secretSources, []);
+  });
+
+  test('Vault needs its address and one way to log in', () => {
+    const at = { PLUGBOARD_WORKER_VAULT_ADDR: 'https://vault.example.com:8200' };
+    const token = { PLUGBOARD_WORKER_VAULT_TOKEN: 't' };
+    const role = { PLUGBOARD_WORKER_VAULT_ROLE_ID: 'r', PLUGBOARD_WORKER_VAULT_SECRET_ID_FILE: '/run/id' };
+    assert.equal(workerConfig(true, {}).vault, undefined);
+    assert.deepEqual(workerConfig(true, { ...at, ...token }).vault?.token, 't');
+    assert.deepEqual(workerConfig(true, { ...at, ...role }).vault?.appRole, {
+      roleId: 'r',
+      secretIdFile: '/run/id',
+    });
+    assert.throws(() => workerConfig(true, token), /PLUGBOARD_WORKER_VAULT_ADDR is required/);
+    assert.throws(() => workerConfig(true, at), /one way to log in/);
+    assert.throws(() => workerConfig(true, { ...at, ...token, ...role }), /one way to log in/);
+    assert.throws(
+      () => workerConfig(true, { ...at, PLUGBOARD_WORKER_VAULT_ROLE_ID: 'r' }),
+      /belong together/,
+    );
+    for (const [address, said] of [
+      ['http://vault.example.com', /in clear/],
+      ['vault.example.com', /must be an http/],
+      ['https://user@vault.example.com', /must be an http/],
+    ] as const)
+      assert.throws(() => workerConfig(true, { ...token, PLUGBOARD_WORKER_VAULT_ADDR: address }), said);
+    workerConfig(true, { ...token, PLUGBOARD_WORKER_VAULT_ADDR: 'http://127.0.0.1:8200' });
+  });
+
   test('durations carry a unit', () => {
     const ms = (text: string) => workerConfig(true, { PLUGBOARD_WORKER_OFFLINE_MAX: text }).offlineMaxMs;
     assert.equal(ms('90s'), 90_000);

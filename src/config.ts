@@ -29,6 +29,14 @@ export interface WorkerConfig {
   egressAllow: string[];
   egressDeny: string[];
   logRoots: string[];
+  /** Which secret references are resolved, for whom and for where. */
+  secretSources: string[];
+  vault?: {
+    address: string;
+    token?: string;
+    tokenFile?: string;
+    appRole?: { roleId: string; secretIdFile: string };
+  };
   logLevel: string;
 }
 
@@ -165,7 +173,50 @@ function workerSettings(read: Reader, embedded: boolean): WorkerConfig {
     egressAllow: read.list('PLUGBOARD_WORKER_EGRESS_ALLOW', []),
     egressDeny: read.list('PLUGBOARD_WORKER_EGRESS_DENY', []),
     logRoots: read.list('PLUGBOARD_WORKER_LOG_ROOTS', []),
+    secretSources: (read.text('PLUGBOARD_WORKER_SECRET_SOURCES') ?? '')
+      .split(/[;\r\n]+/)
+      .map((entry) => entry.trim())
+      .filter((entry) => entry !== ''),
+    ...vaultSettings(read),
     logLevel: read.logLevel(),
+  };
+}
+
+function vaultSettings(read: Reader): Pick<WorkerConfig, 'vault'> {
+  const address = read.text('PLUGBOARD_WORKER_VAULT_ADDR');
+  const token = read.text('PLUGBOARD_WORKER_VAULT_TOKEN');
+  const tokenFile = read.text('PLUGBOARD_WORKER_VAULT_TOKEN_FILE');
+  const roleId = read.text('PLUGBOARD_WORKER_VAULT_ROLE_ID');
+  const secretIdFile = read.text('PLUGBOARD_WORKER_VAULT_SECRET_ID_FILE');
+  if (!address) {
+    if (token ?? tokenFile ?? roleId ?? secretIdFile)
+      read.fault('PLUGBOARD_WORKER_VAULT_ADDR is required with the other variables of Vault');
+    return {};
+  }
+  const url = URL.parse(address);
+  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.search)
+    read.fault(
+      'PLUGBOARD_WORKER_VAULT_ADDR must be an http:// or https:// URL such as https://vault.example.com:8200',
+    );
+  else if (url.protocol === 'http:' && !isLoopbackHost(url.hostname) && !read.flag('PLUGBOARD_INSECURE'))
+    read.fault(
+      'PLUGBOARD_WORKER_VAULT_ADDR must be https:// for a host that is not this machine: secrets would travel in clear',
+    );
+  if ((roleId === undefined) !== (secretIdFile === undefined))
+    read.fault(
+      'PLUGBOARD_WORKER_VAULT_ROLE_ID and PLUGBOARD_WORKER_VAULT_SECRET_ID_FILE belong together: set both or none',
+    );
+  if ([token, tokenFile, roleId].filter((way) => way !== undefined).length !== 1)
+    read.fault(
+      'PLUGBOARD_WORKER_VAULT_ADDR needs one way to log in: PLUGBOARD_WORKER_VAULT_TOKEN, PLUGBOARD_WORKER_VAULT_TOKEN_FILE, or PLUGBOARD_WORKER_VAULT_ROLE_ID with PLUGBOARD_WORKER_VAULT_SECRET_ID_FILE',
+    );
+  return {
+    vault: {
+      address,
+      ...(token ? { token } : {}),
+      ...(tokenFile ? { tokenFile } : {}),
+      ...(roleId && secretIdFile ? { appRole: { roleId, secretIdFile } } : {}),
+    },
   };
 }
 

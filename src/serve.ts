@@ -151,6 +151,11 @@ async function runWorker(
   const worker = await startWorker({
     ...options,
     egress: { ...options.egress, own },
+    secretSources: {
+      allow: config.secretSources,
+      environment: process.env,
+      ...(config.vault ? { vault: config.vault } : {}),
+    },
     name: config.name,
     version: version(),
     definitions,

@@ -9,6 +9,7 @@ import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts'
 import { settlesWithin, untilAborted } from './deadline.ts';
 import type { Revision } from './plan.ts';
 import { createScrubbing, type Scrubbing } from './scrubbing.ts';
+import { hasSecretReference, type SecretSources } from './secrets/secret-sources.ts';
 import { createTrust, openTrustMaterial } from './trust.ts';
 
 export type ConnectorLoader = () => Promise<AnyConnector>;
@@ -27,6 +28,8 @@ export interface ConnectionIdentity {
 
 export interface ClientSurroundings extends TypeRegistry {
   network: Network;
+  /** Without them no secret reference is allowed. */
+  secrets?: SecretSources | undefined;
   /** In place of what the connection's own trust material gives, for tests. */
   trust?: Trust;
   log: Logger;
@@ -41,25 +44,36 @@ export interface PreparedConnection {
   trust: Trust;
   scrubbing: Scrubbing;
   warnings: string[];
+  /** Differs when a secret reference leads to another value; absent without any. */
+  secretsDigest: string | undefined;
 }
 
 /** Why a configuration cannot be made live, fit for the client. */
 export class Refusal extends Error {
   readonly reason: AppError;
   readonly warnings: string[];
+  /** Of the secrets that were resolved before; absent when there are none, or they cannot be. */
+  readonly secretsDigest: string | undefined;
 
-  constructor(reason: AppError, warnings: string[] = []) {
+  constructor(reason: AppError, warnings: string[] = [], secretsDigest?: string) {
     super(reason.message);
     this.reason = reason;
     this.warnings = warnings;
+    this.secretsDigest = secretsDigest;
   }
 }
 
-/** Validates resolved values, opens trust material and imports the connector; throws `Refusal`. */
+/** Resolves secret references, validates, opens trust material and imports the connector; throws `Refusal`. */
 export async function prepareConnection(
-  { definitions, connectors, log, trust }: TypeRegistry & Pick<ClientSurroundings, 'log' | 'trust'>,
-  { name, type }: ConnectionIdentity,
-  { config: values, objects }: { config: Record<string, unknown>; objects?: TrustObjects | undefined },
+  {
+    definitions,
+    connectors,
+    log,
+    secrets,
+    trust,
+  }: TypeRegistry & Pick<ClientSurroundings, 'log' | 'secrets' | 'trust'>,
+  { project, name, type }: ConnectionIdentity,
+  { config: given, objects }: { config: Record<string, unknown>; objects?: TrustObjects | undefined },
 ): Promise<PreparedConnection> {
   const definition = Object.hasOwn(definitions, type) ? definitions[type] : undefined;
   if (!definition)
@@ -74,6 +88,7 @@ export async function prepareConnection(
         `This version stores connections of type '${type}' but does not make them live`,
       ),
     );
+  const { config: values, digest } = await resolveSecrets(secrets, definition, project, given);
   const scrubbing = createScrubbing(secretValues(definition, values));
   const parsed = parseConnection(definition, { ...values, type, name }, { resolved: true });
   if (!parsed.ok) {
@@ -81,7 +96,7 @@ export async function prepareConnection(
     const reason = new AppError('invalid_configuration', said, {
       details: { validationErrors: parsed.faults },
     });
-    throw new Refusal(scrubbing.error(reason));
+    throw new Refusal(scrubbing.error(reason), [], digest);
   }
   const config = parsed.config as Record<string, unknown>;
   let connector: AnyConnector;
@@ -106,10 +121,29 @@ export async function prepareConnection(
       ]),
     ]),
     warnings: parsed.warnings.slice(0, maxWarnings),
+    secretsDigest: digest,
   };
 }
 
 export const maxWarnings = 50;
+
+async function resolveSecrets(
+  secrets: SecretSources | undefined,
+  definition: ConnectionType,
+  project: string,
+  config: Record<string, unknown>,
+) {
+  if (!secrets) {
+    if (!hasSecretReference(definition, config)) return { config };
+    throw new Refusal(new AppError('invalid_configuration', 'This worker resolves no secret references'));
+  }
+  try {
+    return await secrets.resolve(definition, project, config);
+  } catch (error) {
+    if (error instanceof AppError) throw new Refusal(error);
+    throw error;
+  }
+}
 
 /** Any error of a connector as one of ours, scrubbed. */
 export function toClientError(
@@ -306,9 +340,11 @@ export async function openClient(
   } catch (error) {
     life.abort(error);
     if (error instanceof Refusal) throw error;
-    if (signal.aborted && signal.reason instanceof AppError) throw new Refusal(signal.reason, warnings);
+    const digest = prepared?.secretsDigest;
+    if (signal.aborted && signal.reason instanceof AppError)
+      throw new Refusal(signal.reason, warnings, digest);
     if (!prepared) throw new Refusal(new AppError('internal_error'), warnings);
-    throw new Refusal(toClientError(error, prepared, surroundings.log), warnings);
+    throw new Refusal(toClientError(error, prepared, surroundings.log), warnings, digest);
   } finally {
     signal.removeEventListener('abort', onAbort);
   }

@@ -9,9 +9,12 @@ import { type LiveClient, openClient, Refusal, type TypeRegistry, toClientError 
 import { checkInput } from './operation-input.ts';
 import { type LiveState, type Operation, planOne, type Revision } from './plan.ts';
 import { Proof, type ProofOutcome } from './proof.ts';
+import { hasSecretReference, type SecretSources } from './secrets/secret-sources.ts';
 
 export interface LiveConnectionsOptions extends TypeRegistry {
   network: Network;
+  /** Without them no secret reference is allowed. */
+  secrets?: SecretSources;
   log: Logger;
   /** Name of the worker's environment, as far as it is known. */
   environment: () => string;
@@ -40,6 +43,8 @@ export interface Limits {
   periodicProofs: number;
   /** Proofs at a time that the control plane asked for. Default 256. */
   requestedProofs: number;
+  /** How often secret references are looked up again, ms. Default 60,000. */
+  secretCheckMs: number;
   /** First and longest wait before a refusal that may pass is tried again, ms. Default 5000 and 60,000. */
   retryOpenMs: [first: number, longest: number];
 }
@@ -54,6 +59,7 @@ const defaultLimits: Limits = {
   draining: 4,
   periodicProofs: 32,
   requestedProofs: 256,
+  secretCheckMs: 60_000,
   retryOpenMs: [5_000, 60_000],
 };
 
@@ -70,7 +76,11 @@ interface Slot {
   isDirty: boolean;
   working: Promise<void> | undefined;
   serving: Serving | undefined;
-  refused: { revision: Revision; reason: AppError; warnings: string[] } | undefined;
+  /** What serves was opened with other values of its secret references than there are now. */
+  isStale: boolean;
+  refused:
+    | { revision: Revision; reason: AppError; warnings: string[]; secretsDigest: string | undefined }
+    | undefined;
   draining: LiveClient[];
   opening: { revision: number; controller: AbortController } | undefined;
   inFlight: number;
@@ -96,6 +106,7 @@ export class LiveConnections {
   readonly #byName = new Map<string, Slot>();
   readonly #periodic: Limiter;
   readonly #requested: Limiter;
+  readonly #secretChecks: SecretChecks | undefined;
   #stopping = false;
 
   constructor(options: LiveConnectionsOptions) {
@@ -103,6 +114,11 @@ export class LiveConnections {
     this.#limits = { ...defaultLimits, ...options.limits };
     this.#periodic = new Limiter(this.#limits.periodicProofs);
     this.#requested = new Limiter(this.#limits.requestedProofs);
+    const { secrets } = options;
+    if (secrets)
+      this.#secretChecks = new SecretChecks(secrets, this.#limits.secretCheckMs, () =>
+        this.#checkSecrets(secrets),
+      );
   }
 
   /** Makes `items` the whole desired state; what is not in it is closed. */
@@ -202,6 +218,7 @@ export class LiveConnections {
       leave(failure);
       held.health.noteOperation(!failure, performance.now() - began);
       if (failure) held.health.noteError(failure, Date.now());
+      if (failure) this.#noteRefusedLogIn(client, failure);
       if (!client.isClosing) proof.noteOperation(failure);
     }
   }
@@ -281,6 +298,7 @@ export class LiveConnections {
   /** Closes everything; what runs may go on for `graceMs`. No operation is taken any more. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
+    this.#secretChecks?.stop();
     const reason = new AppError('cancelled', 'The worker is stopping');
     await Promise.all(
       [...this.#slots.values()].map(async (slot) => {
@@ -332,6 +350,7 @@ export class LiveConnections {
       isDirty: false,
       working: undefined,
       serving: undefined,
+      isStale: false,
       refused: undefined,
       draining: [],
       opening: undefined,
@@ -491,6 +510,7 @@ export class LiveConnections {
       requested: this.#requested,
     });
     slot.serving = { client, proof };
+    slot.isStale = false;
     slot.health.setState('unknown', Date.now());
     if (old) this.#drain(slot, old.client);
   }
@@ -545,6 +565,7 @@ export class LiveConnections {
     const now = Date.now();
     slot.health.setState(outcome.ok ? 'connected' : 'unreachable', now);
     if (!outcome.ok) slot.health.noteError(outcome.error, now);
+    if (!outcome.ok) this.#noteRefusedLogIn(client, outcome.error);
     this.#options.onVerdict(proofVerdict(slot.connection, client.revision.revision, outcome));
   }
 
@@ -562,6 +583,44 @@ export class LiveConnections {
 
   #refuse(slot: Slot, revision: number, reason: AppError, warnings: string[]): void {
     this.#options.onVerdict(refusedVerdict(slot, revision, reason, warnings));
+  }
+
+  /** A refused log-in may mean that a secret was changed at its source. */
+  #noteRefusedLogIn(client: LiveClient, error: AppError): void {
+    if (error.code === 'authentication_failed' && client.prepared.secretsDigest) this.#secretChecks?.soon();
+  }
+
+  /**
+   * Looks up every secret reference again: a changed value replaces the client that serves, and what was
+   * refused is tried again. A source that is away changes nothing.
+   */
+  async #checkSecrets(secrets: SecretSources): Promise<void> {
+    for (const slot of [...this.#slots.values()]) {
+      const { desired, serving, refused } = slot;
+      const definition = desired && this.#definitionOf(desired);
+      if (this.#stopping || !definition || isOff(desired) || slot.working) continue;
+      if (!hasSecretReference(definition, desired.config)) continue;
+      const { client } = serving ?? {};
+      const held = refused ?? client?.prepared;
+      if (!held) continue;
+      try {
+        const { digest } = await secrets.resolve(definition, desired.project, desired.config);
+        if (slot.desired !== desired || slot.serving?.client !== client || slot.refused !== refused) continue;
+        if (digest === held.secretsDigest) continue;
+        slot.isStale = true;
+        this.#work(slot);
+      } catch (error) {
+        this.#options.log.warn(
+          { connection: slot.connection, reason: error instanceof AppError ? error.message : 'unknown' },
+          'a secret reference cannot be looked up; what serves goes on with what it has',
+        );
+      }
+    }
+  }
+
+  #definitionOf({ type }: DesiredConnection) {
+    const { definitions } = this.#options;
+    return Object.hasOwn(definitions, type) ? definitions[type] : undefined;
   }
 
   #retryLater(slot: Slot): void {
@@ -586,6 +645,63 @@ export class LiveConnections {
   }
 }
 
+/** When secret references are looked up again: regularly, and soon after a hint, but never twice at a time. */
+class SecretChecks {
+  readonly #secrets: SecretSources;
+  readonly #everyMs: number;
+  readonly #check: () => Promise<void>;
+  readonly #regular: NodeJS.Timeout;
+  #previousAt = Date.now();
+  #hinted: NodeJS.Timeout | undefined;
+  #running: Promise<void> | undefined;
+  #isHinted = false;
+
+  constructor(secrets: SecretSources, everyMs: number, check: () => Promise<void>) {
+    this.#secrets = secrets;
+    this.#everyMs = everyMs;
+    this.#check = check;
+    this.#regular = setInterval(() => {
+      secrets.refresh(this.#previousAt);
+      this.#previousAt = Date.now();
+      this.#run();
+    }, everyMs);
+    this.#regular.unref();
+    secrets.onChange = () => this.#run();
+  }
+
+  /** Within a few seconds, however often it is called. */
+  soon(): void {
+    this.#hinted ??= setTimeout(
+      () => {
+        this.#hinted = undefined;
+        this.#run();
+      },
+      Math.min(this.#everyMs, afterHintMs),
+    ).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#regular);
+    clearTimeout(this.#hinted);
+    this.#secrets.close();
+  }
+
+  #run(): void {
+    if (this.#running) {
+      this.#isHinted = true;
+      return;
+    }
+    this.#running = this.#check().finally(() => {
+      this.#running = undefined;
+      if (!this.#isHinted) return;
+      this.#isHinted = false;
+      this.soon();
+    });
+  }
+}
+
+const afterHintMs = 2_000;
+
 /** Over how long a worker without a control plane spreads its first proofs, ms. */
 const selfProofSpreadMs = 2_000;
 
@@ -601,18 +717,20 @@ function ofRevision<T extends { revision: number }>(early: T | undefined, revisi
   return early?.revision === revision ? early : undefined;
 }
 
-function stateOf({ serving, refused }: Slot): LiveState {
+function stateOf({ serving, refused, isStale }: Slot): LiveState {
   if (refused)
     return {
       state: 'refused',
       refused: refused.revision,
+      isStale,
       ...(serving ? { serving: serving.client.revision } : {}),
     };
-  return serving ? { state: 'live', serving: serving.client.revision } : { state: 'none' };
+  return serving ? { state: 'live', serving: serving.client.revision, isStale } : { state: 'none' };
 }
 
-function refusalOf(revision: Revision, { reason, warnings }: Refusal): NonNullable<Slot['refused']> {
-  return { revision, reason, warnings };
+function refusalOf(revision: Revision, refusal: Refusal): NonNullable<Slot['refused']> {
+  const { reason, warnings, secretsDigest } = refusal;
+  return { revision, reason, warnings, secretsDigest };
 }
 
 function validVerdict(connection: string, { revision, warnings }: LiveClient): Verdict {

@@ -8,12 +8,15 @@ export interface Revision {
   objects?: TrustObjects;
 }
 
-/** What a worker holds of one connection; `serving` is the client that answers operations now. */
+/**
+ * What a worker holds of one connection; `serving` is the client that answers operations now, and it is
+ * stale when its secret references lead to other values by now.
+ */
 export type LiveState =
   | { state: 'none' }
-  | { state: 'live'; serving: Revision }
+  | { state: 'live'; serving: Revision; isStale?: boolean }
   /** The newest revision could not be opened; an older one may go on serving. */
-  | { state: 'refused'; refused: Revision; serving?: Revision };
+  | { state: 'refused'; refused: Revision; serving?: Revision; isStale?: boolean };
 
 export type Operation =
   /** Nothing serves: open the revision, and where it is refused the fallback. */
@@ -49,7 +52,9 @@ export function planOne(
     return { op: 'close', connection, revision };
   }
   const target = revisionOf(desired, desired.objects);
-  if (serving && sameRevision(serving, target)) return { op: 'keep', connection, revision: desired.revision };
+  const isStale = live.state !== 'none' && live.isStale === true;
+  if (serving && !isStale && sameRevision(serving, target))
+    return { op: 'keep', connection, revision: desired.revision };
   if (serving) return { op: 'replace', connection, target };
   const { lastGood } = desired;
   const fallback = lastGood && revisionOf(lastGood, lastGood.objects ?? desired.objects);

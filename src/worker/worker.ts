@@ -19,6 +19,7 @@ import type { TypeRegistry } from './live-client.ts';
 import { type Limits, LiveConnections } from './live-connections.ts';
 import { readMessage } from './read-message.ts';
 import { runTest } from './run-test.ts';
+import { type SecretSourceOptions, SecretSources } from './secrets/secret-sources.ts';
 import { SnapshotFile, SnapshotUnusable, type WorkerState } from './snapshot.ts';
 
 export interface WorkerOptions extends TypeRegistry {
@@ -31,6 +32,8 @@ export interface WorkerOptions extends TypeRegistry {
    */
   connect: () => Promise<Channel>;
   egress?: EgressOptions;
+  /** Where secret references may lead; without it none is resolved. */
+  secretSources?: SecretSourceOptions;
   /** In place of the real way out, for tests. */
   network?: Network;
   /** Where the last state is kept for a start without the control plane; the credential makes its key. */
@@ -72,6 +75,7 @@ export class Worker {
   readonly connections: LiveConnections;
   readonly #options: WorkerOptions;
   readonly #network: Network;
+  readonly #secrets: SecretSources | undefined;
   readonly #snapshot: SnapshotFile | undefined;
   readonly #offlineMaxMs: number;
   #resolveEnded!: (end: WorkerEnd) => void;
@@ -103,6 +107,8 @@ export class Worker {
     this.#options = options;
     this.#offlineMaxMs = options.offlineMaxMs ?? defaultOfflineMaxMs;
     this.#network = options.network ?? createNetwork({ policy: createEgressPolicy(options.egress) });
+    this.#secrets =
+      options.secretSources && new SecretSources(options.secretSources, this.#network, options.log);
     this.#snapshot = options.snapshot && new SnapshotFile(options.snapshot.path, options.snapshot.credential);
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
@@ -114,6 +120,7 @@ export class Worker {
       log,
       ...(limits ? { limits } : {}),
       network: this.#network,
+      ...(this.#secrets ? { secrets: this.#secrets } : {}),
       environment: () => this.#environment,
       hasControlPlane: () => this.isConnected,
       onVerdict: (verdict) => this.#noteVerdict(verdict),
@@ -363,6 +370,7 @@ export class Worker {
         connectors,
         log,
         network: this.#network,
+        secrets: this.#secrets,
         environment: this.#environment,
       },
       message,

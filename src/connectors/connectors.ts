@@ -11,7 +11,7 @@ export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) 
   elasticsearch: null,
   database: async () => (await import('./database/database.connector.ts')).databaseConnector,
   ldap: null,
-  ftp: null,
+  ftp: async () => (await import('./ftp/ftp.connector.ts')).ftpConnector,
   rabbitMq: async () => (await import('./rabbitmq/rabbitmq.connector.ts')).rabbitMqConnector,
   activeMq: async () => (await import('./activemq/activemq.connector.ts')).activeMqConnector,
   snmp: null,

@@ -4,6 +4,7 @@ import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { descendants, endProcess } from './processes.ts';
 import {
   type Daemon,
   findProgram,
@@ -206,24 +207,4 @@ async function createAccount(home: string): Promise<Account> {
 async function fingerprintOf(keygen: string, publicKeyFile: string): Promise<string> {
   const { stdout } = await run(keygen, ['-l', '-E', 'sha256', '-f', publicKeyFile]);
   return stdout.split(' ')[1]!;
-}
-
-async function descendants(root: number): Promise<number[]> {
-  const { stdout } = await run('ps', ['-e', '-o', 'pid=,ppid=']);
-  const rows = stdout
-    .trim()
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/).map(Number));
-  const found = [root];
-  for (const parent of found)
-    for (const [pid, ppid] of rows) if (ppid === parent && pid !== undefined) found.push(pid);
-  return found.slice(1);
-}
-
-function endProcess(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It ended by itself.
-  }
 }

@@ -1,0 +1,148 @@
+import { execFile } from 'node:child_process';
+import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Certificate } from './certificates.ts';
+import { descendants, endProcess } from './processes.ts';
+import {
+  type Daemon,
+  freePort,
+  needProgram,
+  privateDirectory,
+  type Service,
+  startDaemon,
+  waitForPort,
+} from './service.ts';
+
+const run = promisify(execFile);
+
+export interface ProftpdOptions {
+  certificate: Certificate;
+  /** Further lines of the configuration, for both ports. */
+  config?: string[];
+}
+
+export interface ProftpdService extends Service {
+  /** Speaks FTP, plain and with AUTH TLS, on `port`; this one speaks TLS from the first byte. */
+  readonly implicitPort: number;
+  readonly user: string;
+  readonly password: string;
+  /** What the account takes for its root. */
+  readonly home: string;
+  /** Ends the server and every session, and starts it again on the same ports. */
+  restart(): Promise<void>;
+}
+
+/** proftpd with an account of its own file on ports of its own; throws `ServerMissing` without it. */
+export async function startProftpd(options: ProftpdOptions): Promise<ProftpdService> {
+  const proftpd = needProgram('proftpd', 'proftpd');
+  const ftpasswd = needProgram('proftpd', 'ftpasswd');
+  const directory = await privateDirectory('proftpd');
+  const at = (name: string) => join(directory.path, name);
+  const [port, implicitPort] = [await freePort(), await freePort()];
+  const user = 'transfer';
+  const password = 'Canary-p4ss/w+rd=ftp';
+  const isRoot = process.getuid?.() === 0;
+  const uid = isRoot ? 65534 : process.getuid!();
+  const gid = isRoot ? 65534 : process.getgid!();
+  let daemon: Daemon | undefined;
+
+  const start = async () => {
+    daemon = startDaemon(proftpd, ['-n', '-c', at('proftpd.conf')]);
+    for (const each of [port, implicitPort]) await waitForPort(daemon, each);
+  };
+  const shutDown = async () => {
+    if (!daemon) return;
+    const sessions = await descendants(daemon.process.pid!);
+    const stopping = daemon.stop();
+    daemon = undefined;
+    for (const pid of sessions) endProcess(pid);
+    await stopping;
+  };
+  const stop = async () => {
+    await shutDown();
+    await directory.remove();
+  };
+
+  try {
+    await chmod(directory.path, 0o755);
+    const home = at('home');
+    await mkdir(home);
+    await chown(home, uid, gid);
+    await writeFile(at('cert.pem'), options.certificate.certPem);
+    await writeFile(at('key.pem'), options.certificate.keyPem, { mode: 0o600 });
+    const creating = run(ftpasswd, [
+      '--passwd',
+      `--file=${at('passwd')}`,
+      `--name=${user}`,
+      `--uid=${uid}`,
+      `--gid=${gid}`,
+      `--home=${home}`,
+      '--shell=/bin/sh',
+      '--stdin',
+      '--sha512',
+    ]);
+    creating.child.stdin!.end(`${password}\n`);
+    await creating;
+    await chmod(at('passwd'), 0o600);
+    const shared = [
+      `AuthUserFile ${at('passwd')}`,
+      'RequireValidShell off',
+      'AllowOverwrite on',
+      'DefaultRoot ~',
+      'TLSEngine on',
+      `TLSRSACertificateFile ${at('cert.pem')}`,
+      `TLSRSACertificateKeyFile ${at('key.pem')}`,
+      'TLSProtocol TLSv1.2 TLSv1.3',
+      'TLSVerifyClient off',
+      `TLSLog ${at('tls.log')}`,
+      ...(options.config ?? []),
+    ];
+    await writeFile(
+      at('proftpd.conf'),
+      [
+        'LoadModule mod_tls.c',
+        'ServerType standalone',
+        'ServerName test',
+        `Port ${port}`,
+        'DefaultAddress 127.0.0.1',
+        'SocketBindTight on',
+        'UseIPv6 off',
+        'UseReverseDNS off',
+        'AuthOrder mod_auth_file.c',
+        'WtmpLog off',
+        `PidFile ${at('pid')}`,
+        `ScoreboardFile ${at('scoreboard')}`,
+        `DelayTable none`,
+        `SystemLog ${at('log')}`,
+        'TransferLog none',
+        ...(isRoot ? ['User nobody', 'Group nogroup'] : []),
+        ...shared,
+        '<VirtualHost 127.0.0.1>',
+        `  Port ${implicitPort}`,
+        ...shared.map((line) => `  ${line}`),
+        '  TLSOptions UseImplicitSSL',
+        '</VirtualHost>',
+        '',
+      ].join('\n'),
+    );
+    await start();
+    return {
+      host: '127.0.0.1',
+      port,
+      implicitPort,
+      user,
+      password,
+      home,
+      async restart() {
+        await shutDown();
+        await start();
+      },
+      stop,
+      [Symbol.asyncDispose]: stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}

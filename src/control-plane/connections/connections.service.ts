@@ -24,6 +24,7 @@ import {
   findConnection,
   findDeletedConnection,
   findRevision,
+  holdReferences,
   insertConnection,
   insertRevision,
   listRevisions,
@@ -370,7 +371,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     try {
       written = await db.write(async (tx) => {
         // A variable that changed since the check may lead elsewhere by now.
-        if (!(await stand(tx, project.id, references.versions))) return false;
+        if (!(await holdReferences(tx, project.id, references.list, references.versions))) return false;
         if (!(await writeRow(tx))) return false;
         await storeReferences(tx, row.id, row.revision, references.list);
         await insertRevision(tx, row.id, {
@@ -401,21 +402,6 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       if (!written) watch.end();
     }
     return written ? watch : undefined;
-  }
-
-  async function stand(
-    tx: Transaction,
-    projectId: string,
-    versions: ReadonlyMap<string, number>,
-  ): Promise<boolean> {
-    for (const [name, version] of versions) {
-      const row = await tx.get<{ version: number }>(
-        'select version from variables where project_id = $1 and name = $2',
-        [projectId, name],
-      );
-      if (Number(row?.version ?? 0) !== version) return false;
-    }
-    return true;
   }
 
   async function create(

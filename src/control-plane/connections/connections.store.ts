@@ -159,6 +159,52 @@ export function connectionsReferringTo(
   );
 }
 
+/** Keeps a connection from changing until the transaction ends; answers it as it then stands, unless it is gone. */
+export async function holdConnection(tx: Transaction, id: string): Promise<ConnectionRow | undefined> {
+  const held = await tx.run('update connections set seq = seq where id = $1 and deleted_at is null', [id]);
+  return held === 0
+    ? undefined
+    : tx.get<ConnectionRow>(`select ${columns} from connections where id = $1`, [id]);
+}
+
+/** Whether the current revision, or one that is last good somewhere and refers to something, holds secrets. */
+export async function holdsSecrets(tx: Transaction, row: ConnectionRow): Promise<boolean> {
+  if (row.sealed !== '{}') return true;
+  const earlier = await tx.get(
+    `select r.revision from connection_references r
+      join revisions v on v.connection_id = r.connection_id and v.revision = r.revision
+      where r.connection_id = $1 and v.sealed <> '{}' limit 1`,
+    [row.id],
+  );
+  return earlier !== undefined;
+}
+
+/**
+ * Keeps what a connection refers to from changing until the transaction ends; answers whether every
+ * variable is still of the version that was read.
+ */
+export async function holdReferences(
+  tx: Transaction,
+  projectId: string,
+  references: readonly { kind: string; name: string }[],
+  versions: ReadonlyMap<string, number>,
+): Promise<boolean> {
+  for (const [name, version] of [...versions].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const held = await tx.run(
+      'update variables set version = version where project_id = $1 and name = $2 and version = $3',
+      [projectId, name, version],
+    );
+    if (held === 0) return false;
+  }
+  for (const { kind, name } of references)
+    if (kind === 'keystore' || kind === 'certificate')
+      await tx.run(`update ${kind}s set version = version where project_id = $1 and name = $2`, [
+        projectId,
+        name,
+      ]);
+  return true;
+}
+
 /** Replaces what a revision refers to; forgets that of revisions which are last good nowhere. */
 export async function storeReferences(
   tx: Transaction,

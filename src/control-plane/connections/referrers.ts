@@ -12,12 +12,14 @@ import type { Permission, Principal } from '../auth/permissions.ts';
 import type { Deployments, DeploymentWatch } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
 import type { ProjectRow } from '../server/route-access.ts';
-import type { Queries, Transaction } from '../store/database.ts';
+import type { Transaction } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
 import { createResolver } from '../variables/resolver.ts';
 import {
   type ConnectionRow,
   connectionsReferringTo,
+  holdConnection,
+  holdsSecrets,
   insertRevision,
   secretVariables,
   stampSequence,
@@ -67,9 +69,17 @@ const isLive = (row: ConnectionRow) => row.enabled === 1 && row.deploy_to_worker
 export function createReferrers(parts: { access: Access; sealer: Sealer; deployments: Deployments }) {
   const { access, sealer, deployments } = parts;
 
-  /** Connections with that reference in the current revision, or in one that is last good somewhere. */
-  function find(queries: Pick<Queries, 'all' | 'get'>, projectId: string, { kind, name }: Target) {
-    return connectionsReferringTo(queries, projectId, kindsOf[kind], name, false);
+  /**
+   * Connections with that reference in the current revision, or in one that is last good somewhere;
+   * held until the transaction ends. The target itself is written before, so that none comes to it meanwhile.
+   */
+  async function find(tx: Transaction, projectId: string, { kind, name }: Target): Promise<ConnectionRow[]> {
+    const held: ConnectionRow[] = [];
+    for (const { id } of await connectionsReferringTo(tx, projectId, kindsOf[kind], name, false)) {
+      const row = await holdConnection(tx, id);
+      if (row) held.push(row);
+    }
+    return held;
   }
 
   /** Throws conflict, naming them, while connections refer to the target. */
@@ -125,7 +135,7 @@ export function createReferrers(parts: { access: Access; sealer: Sealer; deploym
   ): Promise<void> {
     const resolver = createResolver(tx, sealer);
     for (const row of rows) {
-      if (row.sealed === '{}') continue;
+      if (!(await holdsSecrets(tx, row))) continue;
       const environments = targetsOf(project, JSON.parse(row.environments));
       if (!allowedInAll(principal, 'CONNECTIONS:REVEAL', project, row.name, environments))
         throw new AppError(

@@ -55,6 +55,14 @@ export function createCertificates(parts: {
     return row;
   }
 
+  /** Until the transaction ends it stays as it is, and no connection comes to it. */
+  async function hold(tx: Transaction, project: ProjectRow, name: string): Promise<void> {
+    await tx.run('update certificates set version = version where project_id = $1 and name = $2', [
+      project.id,
+      name,
+    ]);
+  }
+
   const viewOf = (row: CertificateRow): StoredCertificateView => ({
     name: row.name,
     description: row.description,
@@ -206,6 +214,7 @@ export function createCertificates(parts: {
       const { certificates, environments, warnings } = checked;
       try {
         const redeployment = await db.write(async (tx) => {
+          await hold(tx, project, name);
           const stored = await load(tx, project, name);
           precondition(tagged(stored));
           const pem = input.pemEncodedFile ?? stored.pem;
@@ -214,8 +223,6 @@ export function createCertificates(parts: {
           const isChanged = pem !== stored.pem || JSON.stringify(environments) !== JSON.stringify(before);
           if (isChanged) demandEnvironments(caller, project, before, environments);
           const target = { kind: 'certificate', name } as const;
-          let rows = isChanged ? await referrers.find(tx, project.id, target) : [];
-          await referrers.demandMove(tx, caller, project, rows, target);
           await tx.run(
             `update certificates set name = $1, description = $2, alias = $3, environments = $4, pem = $5, contents = $6,
               expires_at = $7, version = version + 1, updated_at = $8 where id = $9`,
@@ -231,6 +238,8 @@ export function createCertificates(parts: {
               stored.id,
             ],
           );
+          let rows = isChanged ? await referrers.find(tx, project.id, target) : [];
+          await referrers.demandMove(tx, caller, project, rows, target);
           if (input.name !== name) {
             const renamed = await referrers.rename(tx, caller, project, target, input.name);
             rows = [...renamed, ...rows.filter(({ id }) => !renamed.some((one) => one.id === id))];
@@ -251,6 +260,7 @@ export function createCertificates(parts: {
 
     async remove(caller, project, name, precondition) {
       await db.write(async (tx) => {
+        await hold(tx, project, name);
         const stored = await load(tx, project, name);
         precondition(tagged(stored));
         demandEnvironments(caller, project, JSON.parse(stored.environments) as string[]);

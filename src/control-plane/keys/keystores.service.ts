@@ -350,13 +350,13 @@ export function createKeystores(parts: {
         try {
           redeployment = await db.write(async (tx) => {
             const target = { kind: 'keystore', name } as const;
-            let rows = changed.length > 0 ? await referrers.find(tx, project.id, target) : [];
-            await referrers.demandMove(tx, caller, project, rows, target);
             const written = await tx.run(
               'update keystores set name = $1, description = $2, version = version + 1, updated_at = $3 where id = $4 and version = $5',
               [input.name, input.description ?? null, Date.now(), stored.row.id, stored.row.version],
             );
             if (written === 0) return undefined;
+            let rows = changed.length > 0 ? await referrers.find(tx, project.id, target) : [];
+            await referrers.demandMove(tx, caller, project, rows, target);
             if (changed.length > 0)
               await writeFiles(tx, project.id, stored.row.id, stored.files.keys(), files);
             if (input.name !== name) {
@@ -383,6 +383,7 @@ export function createKeystores(parts: {
         const stored = await load(tx, project, name);
         precondition(tagged(stored));
         demandEnvironments(caller, project, [...stored.files.keys()]);
+        await tx.run('update keystores set version = version + 1 where id = $1', [stored.row.id]);
         await referrers.demandNone(tx, project.id, { kind: 'keystore', name });
         await tx.run('delete from keystores where id = $1', [stored.row.id]);
         await audit(tx, caller, project, 'delete', name, {});

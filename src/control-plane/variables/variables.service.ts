@@ -72,6 +72,14 @@ export function createVariables(parts: {
     return { row, values: new Map(values.map((value) => [value.environment, value])) };
   }
 
+  /** Until the transaction ends it stays as it is, and no connection comes to it. */
+  async function hold(tx: Transaction, project: ProjectRow, name: string): Promise<void> {
+    await tx.run('update variables set version = version where project_id = $1 and name = $2', [
+      project.id,
+      name,
+    ]);
+  }
+
   /** A grant narrowed to environments sees and changes the values of these alone. */
   function may(principal: Principal, permission: Permission, project: ProjectRow, environment: string) {
     const wanted = environment === GLOBAL ? project.environments : [environment];
@@ -305,6 +313,7 @@ export function createVariables(parts: {
       let redeployment: Redeployment;
       try {
         redeployment = await db.write(async (tx) => {
+          await hold(tx, project, name);
           const stored = await load(tx, project, name);
           precondition({ ...viewOf(caller.principal, project, stored), version: stored.row.version });
           const values = newValues(project, input, stored.values);
@@ -315,9 +324,6 @@ export function createVariables(parts: {
           const target = { kind: 'variable', name } as const;
           const isRenamed = input.name !== name;
           demandEnvironments(caller, project, [...changed, ...shown.map(([environment]) => environment)]);
-          if (isHidden(values)) await referrers.demandSecretUse(tx, project.id, name);
-          let rows = changed.length > 0 ? await referrers.find(tx, project.id, target) : [];
-          await referrers.demandMove(tx, caller, project, rows, target);
           await tx.run(
             'update variables set name = $1, description = $2, version = version + 1, updated_at = $3, global = $4, allowed_hosts = $5 where id = $6',
             [
@@ -329,6 +335,9 @@ export function createVariables(parts: {
               stored.row.id,
             ],
           );
+          if (isHidden(values)) await referrers.demandSecretUse(tx, project.id, name);
+          let rows = changed.length > 0 ? await referrers.find(tx, project.id, target) : [];
+          await referrers.demandMove(tx, caller, project, rows, target);
           await writeValues(tx, project.id, stored.row.id, stored.values, values);
           if (isRenamed) {
             const renamed = await referrers.rename(tx, caller, project, target, input.name);
@@ -350,6 +359,7 @@ export function createVariables(parts: {
 
     async remove(caller, project, name, precondition) {
       await db.write(async (tx) => {
+        await hold(tx, project, name);
         const stored = await load(tx, project, name);
         precondition({ ...viewOf(caller.principal, project, stored), version: stored.row.version });
         demandEnvironments(caller, project, [...stored.values.keys()]);

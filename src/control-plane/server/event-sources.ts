@@ -27,8 +27,9 @@ const objectKinds: Readonly<Record<string, string>> = {
 /** Turns what happens in the features into events; looked up only while somebody listens. */
 export function publishEvents(events: Events, { db, app, deployments, workers, projects }: Sources): void {
   app.addHook('onResponse', (request, reply, done) => {
+    if (request.method === 'GET' || reply.statusCode >= 300) return done();
     const { method, routeOptions, params } = request;
-    if (method !== 'GET' && reply.statusCode < 300 && changeRoute.test(routeOptions.url ?? '')) {
+    if (changeRoute.test(routeOptions.url ?? '')) {
       const { connection } = params as { connection: string };
       const action = { POST: 'created', PUT: 'updated', DELETE: 'deleted' }[method] ?? 'changed';
       const sub = /\/(deploy|undeploy|restore)\/$/.exec(routeOptions.url ?? '')?.[1];
@@ -44,7 +45,7 @@ export function publishEvents(events: Events, { db, app, deployments, workers, p
       });
     }
     const object = objectRoute.exec(routeOptions.url ?? '')?.[1];
-    if (object && method !== 'GET' && reply.statusCode < 300)
+    if (object)
       events.publish({
         event: objectKinds[object]!,
         data: {

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { AppError } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
 import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
@@ -32,12 +32,23 @@ export function metricsRoutes(
   { db, access, workers, loopback, version }: Services,
 ): void {
   const requests = new Map<string, Series>();
+  /** The same by a route's own object and status: to put the labels together for each request costs more. */
+  const known = new WeakMap<object, Map<number, Series>>();
 
-  app.addHook('onResponse', (request, reply, done) => {
-    const route = request.routeOptions.url ?? 'none';
-    const key = `method="${request.method}",route="${route}",status="${reply.statusCode}"`;
+  function seriesOf(request: FastifyRequest, status: number): Series {
+    const { config, url } = request.routeOptions;
+    const found = url === undefined ? undefined : known.get(config)?.get(status);
+    if (found) return found;
+    const key = `method="${request.method}",route="${url ?? 'none'}",status="${status}"`;
     const series = requests.get(key) ?? { count: 0, seconds: 0, within: buckets.map(() => 0) };
     requests.set(key, series);
+    if (url !== undefined)
+      known.set(config, (known.get(config) ?? new Map<number, Series>()).set(status, series));
+    return series;
+  }
+
+  app.addHook('onResponse', (request, reply, done) => {
+    const series = seriesOf(request, reply.statusCode);
     const seconds = reply.elapsedTime / 1000;
     series.count += 1;
     series.seconds += seconds;

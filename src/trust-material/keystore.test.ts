@@ -266,6 +266,22 @@ describe('hostile bytes are refused, never a crash', () => {
   }
 });
 
+describe('hostile bytes behind a digest that is right', () => {
+  test('JKS', async () => {
+    const random = seededRandom(20_260_102);
+    const entry = jksTrusted('ca', authority.caPem);
+    for (let i = 0; i < 400; i += 1) {
+      const flipped = Buffer.from(entry);
+      for (let times = 1 + random.below(3); times > 0; times -= 1)
+        flipped[random.below(random.chance(0.5) ? 32 : flipped.length)]! ^= 1 << random.below(8);
+      await survives(
+        'JKS',
+        jks(random.chance(0.2) ? flipped.subarray(0, random.below(flipped.length)) : flipped),
+      );
+    }
+  });
+});
+
 describe('certificates', () => {
   test('one or several', () => {
     assert.equal(openCertificates(authority.caPem).length, 1);

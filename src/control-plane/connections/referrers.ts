@@ -254,7 +254,10 @@ export function createReferrers(parts: { access: Access; sealer: Sealer; deploym
   ): Promise<ConnectionRow[]> {
     const now = Date.now();
     const renamed: ConnectionRow[] = [];
-    for (const row of await connectionsReferringTo(tx, project.id, kindsOf[target.kind], target.name, true)) {
+    const kinds = kindsOf[target.kind];
+    for (const { id } of await connectionsReferringTo(tx, project.id, kinds, target.name, true)) {
+      const row = await holdConnection(tx, id);
+      if (!row) continue;
       const environments = targetsOf(project, JSON.parse(row.environments));
       if (!allowedInAll(caller.principal, 'CONNECTIONS:MANAGE', project, row.name, environments))
         throw new AppError(

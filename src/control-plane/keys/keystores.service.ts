@@ -297,14 +297,9 @@ export function createKeystores(parts: {
         'select f.* from keystore_files f join keystores k on k.id = f.keystore_id where k.project_id = $1',
         [project.id],
       );
-      return rows.map((row) =>
-        viewOf({
-          row,
-          files: new Map(
-            files.filter((file) => file.keystore_id === row.id).map((file) => [file.environment, file]),
-          ),
-        }),
-      );
+      const byId = new Map(rows.map((row) => [row.id, { row, files: new Map<string, FileRow>() }]));
+      for (const file of files) byId.get(file.keystore_id)?.files.set(file.environment, file);
+      return [...byId.values()].map(viewOf);
     },
 
     async get(_principal, project, name) {

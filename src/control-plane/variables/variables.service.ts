@@ -254,16 +254,9 @@ export function createVariables(parts: {
         'select v.* from variable_values v join variables o on o.id = v.variable_id where o.project_id = $1',
         [project.id],
       );
-      return rows.map((row) =>
-        viewOf(principal, project, {
-          row,
-          values: new Map(
-            values
-              .filter(({ variable_id }) => variable_id === row.id)
-              .map((value) => [value.environment, value]),
-          ),
-        }),
-      );
+      const byId = new Map(rows.map((row) => [row.id, { row, values: new Map<string, ValueRow>() }]));
+      for (const value of values) byId.get(value.variable_id)?.values.set(value.environment, value);
+      return [...byId.values()].map((stored) => viewOf(principal, project, stored));
     },
 
     async get(principal, project, name) {

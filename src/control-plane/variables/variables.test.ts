@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { type Plugboard, startPlugboard } from '../../../test/harness/plugboard.ts';
+import { createAuthority } from '../../../test/services/certificates.ts';
 
 const base = '/apiops/projects/MyProject';
 const variables = `${base}/environmentVariables/`;
@@ -282,6 +283,28 @@ describe('environment variables', () => {
     assert.match(hide.text, /'open' refers to it outside of secrets/);
   });
 
+  it('without a value leave the last good revision to workers that come later, too', async () => {
+    const body = (port: unknown) => mail({ name: 'late', port, environments: ['production'] });
+    await ok('POST', `${base}/connections/late/`, body(2525));
+    await ok('POST', variables, {
+      name: 'ELSEWHERE',
+      environmentValueList: [{ environmentName: 'test', value: '1' }],
+    });
+    const changed = await ok('PUT', `${base}/connections/late/`, body('${ELSEWHERE}'));
+    assert.match(JSON.stringify(changed.deploymentResult), /variable ELSEWHERE has no value/);
+    const worker = await app.addWorker('production', 'late-worker');
+    const seen = async () => {
+      const { resultList } = await ok('GET', `${base}/connections/late/deployments/`);
+      return resultList[0].workers.find((one: { worker: string }) => one.worker === 'late-worker');
+    };
+    const deadline = Date.now() + 20_000;
+    while (!(await seen()) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
+    const verdict = await seen();
+    assert.equal(verdict.revision, 1, JSON.stringify(verdict));
+    assert.ok(['valid', 'connected', 'unreachable'].includes(verdict.step), verdict.step);
+    await worker.stop(0);
+  });
+
   it('of another project are not there', async () => {
     await ok('POST', variables, { name: 'MINE', global: true, globalValue: 'x' });
     const stranger = (
@@ -310,5 +333,72 @@ describe('environment variables', () => {
     const lacks = await app.call('GET', variables, undefined, { token: viewer });
     assert.equal(lacks.status, 403);
     assert.match(lacks.text, /VARIABLES:VIEW/);
+  });
+
+  it('that are not visible go nowhere else by a keystore or a new environment either', async () => {
+    await ok('POST', variables, {
+      name: 'GUARDED_SECRET',
+      global: true,
+      globalValue: 'canary-guarded',
+      globalVisible: false,
+    });
+    await ok('POST', `${base}/connections/sender/`, {
+      ...mail({ name: 'sender', password: '${GUARDED_SECRET}' }),
+      certificateName: 'roots',
+    });
+    const keeper = await tokenFor('KEYS:MANAGE', 'CONNECTIONS:REVEAL', 'PROJECT:MANAGE');
+    const pem = createAuthority().caPem;
+    const store = () =>
+      app.call('POST', `${base}/certificates/`, { name: 'roots', pemEncodedFile: pem }, { token: keeper });
+    const refused = await store();
+    assert.equal(refused.status, 403);
+    assert.match(refused.text, /'sender'.*VARIABLES:MANAGE/);
+    const placed = await app.call('PUT', `${base}/`, { environments: ['production'] }, { token: keeper });
+    assert.equal(placed.status, 403);
+    assert.match(placed.text, /VARIABLES:MANAGE/);
+    await ok('PUT', `${variables}GUARDED_SECRET/`, {
+      global: true,
+      globalVisible: false,
+      allowedHosts: ['127.0.0.1'],
+    });
+    assert.equal((await store()).status, 200);
+  });
+
+  it('are changed by a narrowed grant in its environments alone, and by If-Match only as they were read', async () => {
+    const values = (production: string, test: string) => ({
+      environmentValueList: [
+        { environmentName: 'production', value: production },
+        { environmentName: 'test', value: test },
+      ],
+    });
+    await ok('POST', `${variables}NARROW/`, values('a', 'b'));
+    const narrow = (
+      await ok('POST', '/apiops/tokens/', {
+        name: 'narrow',
+        grants: [
+          {
+            project: 'MyProject',
+            permissions: ['VARIABLES:VIEW', 'VARIABLES:MANAGE'],
+            environments: ['test'],
+          },
+        ],
+      })
+    ).token as string;
+    const got = await ok('GET', `${variables}NARROW/`, undefined, narrow);
+    assert.deepEqual(
+      got.resultList[0].environmentValueList.map(({ value }: { value: string | null }) => value),
+      [null, 'b'],
+    );
+    await ok('PUT', `${variables}NARROW/`, values('a', 'c'), narrow);
+    const beyond = await app.call('PUT', `${variables}NARROW/`, values('x', 'c'), { token: narrow });
+    assert.equal(beyond.status, 403);
+    assert.match(beyond.text, /for environment 'production'/);
+
+    const read = await app.call('GET', `${variables}NARROW/`);
+    const headers = { 'if-match': read.headers.get('etag')! };
+    const both = await Promise.all(
+      ['d', 'e'].map((value) => app.call('PUT', `${variables}NARROW/`, values('a', value), { headers })),
+    );
+    assert.deepEqual(both.map(({ status }) => status).sort(), [200, 412]);
   });
 });

@@ -34,7 +34,7 @@ module.exports = {
           '^src/connectors/http/',
           '^src/trust-material/keystore\\.ts$',
           '^src/contract/',
-          '^src/trust-material/', '^src/errors\\.ts$',
+          '^src/errors\\.ts$',
         ],
       },
     ),

@@ -4,6 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Certificate } from './certificates.ts';
+import { mavenJars } from './maven.ts';
 import {
   type Daemon,
   lastingPort,
@@ -25,8 +26,8 @@ export interface ActiveMqOptions {
   certificate: Certificate;
   /** Largest command, where it shall be less than 100 MiB. */
   maxFrameBytes?: number;
-  /** Milliseconds after which a silent connection is dead; default 30000. */
-  maxInactivityMs?: number;
+  /** Adds AMQP 1.0, whose jars come from Maven Central once; throws `ServerMissing` without Maven. */
+  amqp?: boolean;
 }
 
 export interface Account {
@@ -34,9 +35,15 @@ export interface Account {
   readonly password: string;
 }
 
+/** Versions of the transport for AMQP 1.0, which Debian's package leaves out, and of what it needs. */
+const amqpArtifact = { name: 'activemq-amqp', version: '5.17.2' };
+
 export interface ActiveMqService extends Service {
   /** `port` is OpenWire over TCP. */
   readonly tlsPort: number;
+  /** Of AMQP 1.0, in clear and over TLS, where it was asked for. */
+  readonly amqpPort: number;
+  readonly amqpsPort: number;
   /** Free to do everything. */
   readonly account: Account;
   /** May read, write and create nothing but advisories. */
@@ -59,12 +66,22 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
   const directory = await privateDirectory('activemq');
   const at = (...names: string[]) => join(directory.path, ...names);
   const host = '127.0.0.1';
-  const [port, tlsPort] = [await lastingPort(), await lastingPort()];
+  const [port, tlsPort, amqpPort, amqpsPort] = [
+    await lastingPort(),
+    await lastingPort(),
+    await lastingPort(),
+    await lastingPort(),
+  ];
+  const amqpJars = options.amqp
+    ? await mavenJars('ActiveMQ', [{ group: 'org.apache.activemq', ...amqpArtifact }])
+    : [];
   const account = { user: 'writer', password: 'Canary-4ctive/mq+p' };
   const stranger = { user: 'stranger', password: 'Canary-Str4nger' };
   const reader = { user: 'reader', password: 'Canary-Re4der' };
   const keyStorePassword = 'keystore';
-  const classPath = [at('conf'), `${libraries}/*`, `${libraries}/optional/*`].join(':');
+  // Of what came along with the transport, only what Debian does not have already.
+  const extra = amqpJars.filter((jar) => /\/(activemq-amqp|proton-j)-[^/]*\.jar$/.test(jar));
+  const classPath = [at('conf'), `${libraries}/*`, `${libraries}/optional/*`, ...extra].join(':');
   const limits = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
   let daemon: Daemon | undefined;
 
@@ -83,7 +100,8 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
       `xbean:file:${at('conf', 'activemq.xml')}`,
     ]);
     daemon = started;
-    for (const each of [port, tlsPort]) await waitForPort(started, each, 120_000);
+    for (const each of [port, tlsPort, ...(options.amqp ? [amqpPort, amqpsPort] : [])])
+      await waitForPort(started, each, 120_000);
   };
   const end = async (signal: NodeJS.Signals) => {
     await daemon?.stop(signal);
@@ -123,7 +141,11 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
     await writeFile(
       at('conf', 'activemq.xml'),
       configuration({
-        ports: { tcp: port, ssl: tlsPort },
+        ports: {
+          tcp: port,
+          ssl: tlsPort,
+          ...(options.amqp ? { amqp: amqpPort, 'amqp+ssl': amqpsPort } : {}),
+        },
         accounts: { account, stranger, reader },
         keyStore: { path: at('conf', 'broker.p12'), password: keyStorePassword },
         data: at('data'),
@@ -139,6 +161,8 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
     host,
     port,
     tlsPort,
+    amqpPort,
+    amqpsPort,
     account,
     stranger,
     reader,
@@ -159,7 +183,8 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
 }
 
 function configuration(broker: {
-  ports: { tcp: number; ssl: number };
+  /** Transport → port. */
+  ports: Record<string, number>;
   accounts: Record<'account' | 'stranger' | 'reader', Account>;
   keyStore: { path: string; password: string };
   data: string;
@@ -167,12 +192,16 @@ function configuration(broker: {
 }): string {
   const { ports, accounts, keyStore, options } = broker;
   const format = [
-    `wireFormat.maxInactivityDuration=${options.maxInactivityMs ?? 30_000}`,
+    'wireFormat.maxInactivityDuration=30000',
     ...(options.maxFrameBytes === undefined ? [] : [`wireFormat.maxFrameSize=${options.maxFrameBytes}`]),
   ].join('&amp;');
   const user = ({ user: name, password }: Account, groups: string) =>
     `<authenticationUser username="${name}" password="${password}" groups="${groups}"/>`;
   const all = 'read="admins,others" write="admins,others" admin="admins,others"';
+  const connectors = Object.entries(ports).map(
+    ([transport, port]) =>
+      `<transportConnector name="${transport}" uri="${transport}://127.0.0.1:${port}?${transport.startsWith('amqp') ? 'transport.transformer=jms' : format}"/>`,
+  );
   // The schemas are found in the jars, by these names.
   return `<beans xmlns="http://www.springframework.org/schema/beans"
     xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
@@ -196,8 +225,7 @@ function configuration(broker: {
       </authorizationEntries></authorizationMap></map></authorizationPlugin>
     </plugins>
     <transportConnectors>
-      <transportConnector name="tcp" uri="tcp://127.0.0.1:${ports.tcp}?${format}"/>
-      <transportConnector name="ssl" uri="ssl://127.0.0.1:${ports.ssl}?${format}"/>
+      ${connectors.join('\n      ')}
     </transportConnectors>
   </broker>
 </beans>

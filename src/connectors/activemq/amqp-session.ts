@@ -281,7 +281,7 @@ export class AmqpSession implements BrokerSession {
       });
       sender.on('sender_open', () => {
         // A refused link is opened without a target and closed at once (2.6.3); wait for the reason.
-        if (sender.target) resolve(sender);
+        if (sender.target?.address) resolve(sender);
       });
       sender.on('sender_error', () => reject(sender.error));
       sender.on('sender_close', () => {
@@ -343,7 +343,7 @@ export class AmqpSession implements BrokerSession {
       });
       receiver.on('message', onMessage);
       receiver.on('receiver_open', () => {
-        if (!receiver.source) return;
+        if (!receiver.source?.address) return;
         if (credit > 0) receiver.add_credit(credit);
         resolve(receiver);
       });
@@ -354,6 +354,7 @@ export class AmqpSession implements BrokerSession {
 
   #closeLink(link: Sender | Receiver): Promise<void> {
     return this.#settled((resolve) => {
+      if (!link.is_remote_open()) return resolve();
       link.once(link.is_receiver() ? 'receiver_close' : 'sender_close', () => resolve());
       link.close();
     });

@@ -78,6 +78,10 @@ export interface Network {
     port: number;
     /** SO_SNDBUF; default: as the system says. */
     sendBufferBytes?: number;
+    /** Called with each datagram that the address sends back; left out: they are discarded. */
+    onMessage?: (bytes: Buffer) => void;
+    /** Called with what the network reports of a datagram that was sent, besides being told by `failure`. */
+    onFailure?: (failure: AppError) => void;
     signal?: AbortSignal;
   }): Promise<DatagramSender>;
 }

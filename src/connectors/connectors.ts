@@ -14,7 +14,7 @@ export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) 
   ftp: async () => (await import('./ftp/ftp.connector.ts')).ftpConnector,
   rabbitMq: async () => (await import('./rabbitmq/rabbitmq.connector.ts')).rabbitMqConnector,
   activeMq: async () => (await import('./activemq/activemq.connector.ts')).activeMqConnector,
-  snmp: null,
+  snmp: async () => (await import('./snmp/snmp.connector.ts')).snmpConnector,
   'linux-script': async () => (await import('./linux-script/linux-script.connector.ts')).linuxScriptConnector,
   'ops-genie': async () => (await import('./ops-genie/ops-genie.connector.ts')).opsGenieConnector,
   graylog: async () => (await import('./graylog/graylog.connector.ts')).graylogConnector,

@@ -63,3 +63,38 @@ test('security.md 8: the egress policy holds for datagrams', async () => {
   const aborted = AbortSignal.abort();
   assert.equal(await codeOf(network.datagram({ host: 'log.test', port: 9, signal: aborted })), 'cancelled');
 });
+
+test('hears the address that it sends to, nobody else, and refusals at once', async () => {
+  const receiver = createSocket('udp4').bind(0, '127.0.0.1');
+  const stranger = createSocket('udp4').bind(0, '127.0.0.1');
+  await Promise.all([once(receiver, 'listening'), once(stranger, 'listening')]);
+  const heard: string[] = [];
+  const { promise: answered, resolve } = Promise.withResolvers<void>();
+  const sender = await network.datagram({
+    host: 'log.test',
+    port: receiver.address().port,
+    onMessage: (bytes) => {
+      heard.push(String(bytes));
+      resolve();
+    },
+  });
+  try {
+    const arrival = once(receiver, 'message');
+    await sender.send(Buffer.from('hello'));
+    const [, from] = (await arrival) as [Buffer, { port: number }];
+    await new Promise((sent) => stranger.send('forged', from.port, '127.0.0.1', sent));
+    await sleep(50);
+    receiver.send('answer', from.port, '127.0.0.1');
+    await answered;
+    assert.deepEqual(heard, ['answer']);
+  } finally {
+    sender.close();
+    receiver.close();
+    stranger.close();
+  }
+  const { promise: refused, resolve: onFailure } = Promise.withResolvers<AppError>();
+  const closed = await network.datagram({ host: 'log.test', port: await freePort(), onFailure });
+  await closed.send(Buffer.from('x'));
+  assert.equal((await refused).code, 'connection_refused');
+  closed.close();
+});

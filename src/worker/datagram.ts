@@ -6,6 +6,15 @@ import { formatAddress, type IpAddress } from './address.ts';
 /** More than UDP over IPv4 can carry: 65,535 less the headers of IP and UDP. */
 const maxDatagramBytes = 65_507;
 
+export interface DatagramOptions {
+  /** The target as errors name it. */
+  where: string;
+  sendBufferBytes?: number | undefined;
+  /** The socket is connected, so that only the address itself is heard. */
+  onMessage?: ((bytes: Buffer) => void) | undefined;
+  onFailure?: ((failure: AppError) => void) | undefined;
+}
+
 /**
  * A UDP socket that is connected to the address, so that a refusal (ICMP port unreachable) comes back
  * to it. Rejects with the system's error, such as ENETUNREACH.
@@ -13,7 +22,7 @@ const maxDatagramBytes = 65_507;
 export async function openDatagram(
   address: IpAddress,
   port: number,
-  { where, sendBufferBytes }: { where: string; sendBufferBytes?: number | undefined },
+  { where, sendBufferBytes, onMessage, onFailure }: DatagramOptions,
 ): Promise<DatagramSender> {
   const socket = createSocket({
     type: address.family === 6 ? 'udp6' : 'udp4',
@@ -29,7 +38,9 @@ export async function openDatagram(
   // Also a refusal of an earlier datagram arrives here; it must not be out of band.
   socket.on('error', (error) => {
     failure = sendError(error, where);
+    onFailure?.(failure);
   });
+  if (onMessage) socket.on('message', (bytes) => onMessage(bytes));
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject);
     socket.connect(port, formatAddress(address), () => {

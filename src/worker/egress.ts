@@ -88,7 +88,7 @@ export function createNetwork(options: NetworkOptions): Network {
       }
     },
 
-    async datagram({ host, port, sendBufferBytes, signal }) {
+    async datagram({ host, port, sendBufferBytes, onMessage, onFailure, signal }) {
       if (policy.own.some((endpoint) => endpoint.port === port)) await abortable(learnOwnAddresses(), signal);
       const addresses = permitted(host, await addressesOf(host, signal), port);
       const where = target(host, port);
@@ -96,7 +96,7 @@ export function createNetwork(options: NetworkOptions): Network {
       for (const address of addresses) {
         if (signal?.aborted) throw cancelled(signal);
         try {
-          return await openDatagram(address, port, { where, sendBufferBytes });
+          return await openDatagram(address, port, { where, sendBufferBytes, onMessage, onFailure });
         } catch (error) {
           failure ??= error;
         }

@@ -306,7 +306,8 @@ export const snmp = defineConnectionType({
   notes: [
     'Port 162 receives notifications; 161 answers queries and does not take them.',
     'A TRAP over UDP is never acknowledged: the test can only tell that it was sent. Use INFORM to have it proven.',
-    'Receivers of V3 traps must know the engine id of the sender and the user under it.',
+    'Receivers of V3 traps must know the engine id of the sender and the user under it; the test of the connection tells the engine id.',
+    'A notification is identified by the OID of its message: as snmpTrapOID.0 in V2c and V3, as the enterprise with specific trap 1 in V1.',
   ],
   operations: {
     notify: defineOperation({

@@ -51,6 +51,11 @@ test('what cannot be used is refused without a word of it', () => {
     [old, 'Canary-wrong', /cannot be opened with this passphrase/],
     ['Canary-not a key', undefined, /is not a private key in PEM or OpenSSH format/],
     [publicKey, undefined, /public key/],
+    [
+      `ssh-ed25519 ${Buffer.from('\0\0\0\x0bssh-ed25519\0\0\0\x20'.padEnd(51, 'x'), 'latin1').toString('base64')} me`,
+      undefined,
+      /public key/,
+    ],
     [sealed.slice(0, 200), passphrase, /cannot be opened/],
   ];
   for (const [key, phrase, said] of refused)

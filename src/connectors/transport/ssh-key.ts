@@ -14,13 +14,13 @@ export function readPrivateKey(privateKey: string, passphrase: string | undefine
   // The parser answers a list for formats that may hold several keys.
   const first = Array.isArray(parsed) ? parsed[0] : parsed;
   if (first === undefined || first instanceof Error) throw unusable(privateKey, passphrase, first);
-  if (!first.isPrivateKey())
-    throw new AppError('invalid_configuration', 'privateKey holds a public key, not a private one');
+  if (!first.isPrivateKey()) throw publicKey();
   return key;
 }
 
 function unusable(privateKey: string, passphrase: string | undefined, cause: unknown): AppError {
   const said = cause instanceof Error ? cause.message : '';
+  if (/PUBLIC KEY-----/.test(privateKey)) return publicKey();
   if (!passphrase && (/passphrase|encrypted/i.test(said) || /ENCRYPTED/.test(privateKey)))
     return new AppError('invalid_configuration', 'privateKey is encrypted: give its passphrase');
   if (passphrase && /-----BEGIN/.test(privateKey))
@@ -29,6 +29,10 @@ function unusable(privateKey: string, passphrase: string | undefined, cause: unk
     'invalid_configuration',
     'privateKey is not a private key in PEM or OpenSSH format; give the whole text, line breaks included',
   );
+}
+
+function publicKey(): AppError {
+  return new AppError('invalid_configuration', 'privateKey holds a public key, not a private one');
 }
 
 function convertPkcs8(privateKey: string, passphrase: string | undefined): string {

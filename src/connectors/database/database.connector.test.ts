@@ -87,7 +87,6 @@ test('kinds of database without a driver here are refused by name, not taken for
   const urls = {
     ORACLE: 'jdbc:oracle:thin:@db.example.com:1521/orders',
     SQL_SERVER: 'jdbc:sqlserver://db.example.com:1433;databaseName=orders',
-    MONGODB: 'mongodb://db.example.com/orders',
     TRINO: 'jdbc:trino://db.example.com:8080/hive',
   };
   for (const [dbType, jdbcUrl] of Object.entries(urls)) {
@@ -245,4 +244,28 @@ test('timestamps of PostgreSQL become ISO 8601, and odd ones stay', () => {
     ['0044-03-15 10:00:00 BC', '0044-03-15 10:00:00 BC'],
   ];
   for (const [text, expected] of cases) assert.equal(asIsoTimestamp(text), expected);
+});
+
+test('of MongoDB only what it can be trusted with reaches its driver', async () => {
+  const log = { useCredentials: true, username: 'orders', password: 'some-password' };
+  const url = (parameters: string) => `mongodb://db.example.com/orders?${parameters}`;
+  const refused: [Partial<DatabaseConfig>, RegExp][] = [
+    [{ jdbcUrl: url('authMechanism=MONGODB-AWS') }, /authMechanism must be one of/],
+    [{ jdbcUrl: url('authMechanism=MONGODB-OIDC') }, /authMechanism must be one of/],
+    [{ jdbcUrl: url('authMechanism=GSSAPI') }, /authMechanism must be one of/],
+    [{ jdbcUrl: url('authMechanism=PLAIN') }, /in clear/],
+    [{ jdbcUrl: url('authMechanism=MONGODB-X509&tls=true') }, /needs keyStoreName/],
+    [{ jdbcUrl: url('retryWrites=perhaps') }, /retryWrites must be true or false/],
+    [{ jdbcUrl: url('readPreference=far') }, /readPreference must be one of/],
+    [{ jdbcUrl: url('proxyHost=169.254.169.254') }, /proxyHost/],
+    [{ jdbcUrl: url('loadBalanced=true') }, /loadBalanced/],
+    [{ jdbcUrl: url('tlsCAFile=/etc/passwd') }, /tlsCAFile/],
+  ];
+  for (const [body, message] of refused) {
+    const failure = await refusal({ ...log, ...body });
+    assert.equal(failure.code, 'invalid_configuration');
+    assert.match(failure.message, message);
+  }
+  const { warnings } = await open({ jdbcUrl: url('tls=false'), maxStatements: 7 });
+  assert.match(warnings, /maxStatements: without effect for MONGODB/);
 });

@@ -19,14 +19,17 @@ const drivers: Partial<Record<DbType, () => Promise<DatabaseDriver>>> = {
       import('./sql-client.ts'),
       import('./postgres.dialect.ts'),
     ]);
-    return sqlDriver(postgresDialect);
+    return sqlDriver(postgresDialect, { unsaid: 'prefer', how: 'sslmode=verify-full' });
   },
   async MYSQL() {
     const [{ sqlDriver }, { mysqlDialect }] = await Promise.all([
       import('./sql-client.ts'),
       import('./mysql.dialect.ts'),
     ]);
-    return sqlDriver(mysqlDialect);
+    return sqlDriver(mysqlDialect, { unsaid: 'prefer', how: 'sslMode=VERIFY_IDENTITY' });
+  },
+  async MONGODB() {
+    return (await import('./mongodb.driver.ts')).mongodbDriver;
   },
 };
 

@@ -15,6 +15,8 @@ export type TlsDemand = 'none' | 'prefer' | 'demand';
 export interface DialectSettings {
   hosts: Host[];
   database: string | undefined;
+  /** Oracle's older way to name a database. */
+  isSid: boolean;
   user: string | undefined;
   password: string | undefined;
   /** The JDBC URL's parameters that have an effect. */

@@ -1,4 +1,3 @@
-import type { ConnectionOptions } from 'node:tls';
 import { AppError } from '../../errors.ts';
 import type { CallContext, ConnectorContext, Stages } from '../connector.ts';
 import type { DatabaseClient, DatabaseConfig, DatabaseDriver, DatabaseTarget } from './database-client.ts';
@@ -8,9 +7,11 @@ import {
   type SqlDialect,
   type SqlSession,
   type Statement,
+  type TlsDemand,
   unreported,
   withinTime,
 } from './dialect.ts';
+import { tlsSettings } from './driver-tls.ts';
 import { ConnectionPool, type Lease, type PoolFigures } from './pool.ts';
 
 const DEFAULT_MAX_ROWS = 1000;
@@ -21,15 +22,18 @@ const FALLBACK_TIMEOUT_MS = 30_000;
 /** How long a close by force waits for statements to be cancelled on the server. */
 const FORCED_CANCEL_MS = 700;
 
-/** A driver over one SQL dialect. */
-export function sqlDriver(dialect: (settings: DialectSettings) => SqlDialect): DatabaseDriver {
+/** A driver over one SQL dialect; `tls` is the protection where nothing is said of it. */
+export function sqlDriver(
+  dialect: (settings: DialectSettings) => SqlDialect,
+  tls: { unsaid: TlsDemand; how: string },
+): DatabaseDriver {
   return {
     open(config, target, ctx) {
-      const settings = dialectSettings(config, target, ctx);
+      const settings = dialectSettings(config, target, ctx, tls);
       return new SqlClient(dialect(settings), settings, config, ctx.signal);
     },
     async test(config, target, stages, ctx) {
-      const settings = dialectSettings(config, target, ctx);
+      const settings = dialectSettings(config, target, ctx, tls);
       await testSql(dialect(settings), settings, stages, ctx.signal);
     },
   };
@@ -39,6 +43,7 @@ function dialectSettings(
   config: DatabaseConfig,
   target: DatabaseTarget,
   ctx: ConnectorContext,
+  unsaidTls: { unsaid: TlsDemand; how: string },
 ): DialectSettings {
   const { hosts, database, parameters } = target;
   return {
@@ -47,7 +52,8 @@ function dialectSettings(
     user: config.useCredentials ? (config.username ?? target.user) : target.user,
     password: config.useCredentials ? (config.password ?? target.password) : target.password,
     parameters,
-    tls: tlsSettings(config, target, ctx),
+    tls: tlsSettings(config, target, ctx, unsaidTls),
+    isSid: target.isSid,
     timeoutMs: Math.max(
       Math.floor((config.connectionTimeout || FALLBACK_TIMEOUT_MS) / Math.max(hosts.length, 1)),
       1,
@@ -55,43 +61,6 @@ function dialectSettings(
     maxStatements: config.maxStatements,
     network: ctx.network,
   };
-}
-
-/**
- * Trust material demands TLS and verifies; else the URL decides; where it says nothing either, TLS is
- * used when offered and not verified, as the databases' own drivers do: most servers present a
- * certificate that nobody signed.
- */
-function tlsSettings(
-  config: DatabaseConfig,
-  { tls, verify }: DatabaseTarget,
-  ctx: ConnectorContext,
-): DialectSettings['tls'] {
-  const { verifyCertificate, trustStoreName, certificateName, keyStoreName } = config;
-  const named = Boolean(trustStoreName ?? certificateName ?? keyStoreName);
-  const demand = tls ?? (named ? 'demand' : 'prefer');
-  if (demand === 'none') {
-    if (named)
-      ctx.warn('jdbcUrl switches TLS off, so the truststore, keystore and certificate have no effect');
-    return { demand, verified: false, options: {} };
-  }
-  const trusted = Boolean(trustStoreName ?? certificateName);
-  const verified = verify === true || (verifyCertificate && (trusted || (verify ?? demand === 'demand')));
-  if (verify === true && !verifyCertificate)
-    ctx.warn('verifyCertificate has no effect: jdbcUrl demands that the server is verified');
-  if (verifyCertificate && !verified)
-    ctx.warn(
-      demand === 'prefer'
-        ? 'TLS is used only where the server offers it, and the server is not verified: name a truststore or certificate, or set sslmode=verify-full (MySQL: sslMode=VERIFY_IDENTITY) in jdbcUrl'
-        : 'jdbcUrl demands TLS but no verification of the server: name a truststore or certificate, or set sslmode=verify-full (MySQL: sslMode=VERIFY_IDENTITY)',
-    );
-  const options: ConnectionOptions = ctx.trust.tls({
-    verifyCertificate: verified,
-    ...(trustStoreName === undefined ? {} : { trustStoreName }),
-    ...(keyStoreName === undefined ? {} : { keyStoreName }),
-    ...(certificateName === undefined ? {} : { certificateName }),
-  });
-  return { demand, verified, options: { ...options, rejectUnauthorized: verified } };
 }
 
 /** The live client of every SQL dialect: a pool of sessions, and statements with deadlines that reach the server. */

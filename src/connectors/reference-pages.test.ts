@@ -4,17 +4,14 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { ConnectionType } from '../contract/connection-type.ts';
 import { allFields } from '../contract/definition-schema.ts';
-import { errorsPage, referencePage } from '../contract/reference-page.ts';
-import { ERRORS } from '../errors.ts';
+import { referencePage } from '../contract/reference-page.ts';
+import { connectors } from './connectors.ts';
 import { definitions } from './definitions.ts';
+import { proofs } from './proven.ts';
+import { referencePages } from './reference-pages.ts';
 
 const directory = join(import.meta.dirname, '..', '..', 'docs', 'reference');
-const pages = new Map<string, string>([
-  ...(Object.values(definitions) as unknown as ConnectionType[]).map(
-    (definition) => [`${definition.type}.md`, referencePage(definition)] as const,
-  ),
-  ['errors.md', errorsPage(ERRORS)],
-]);
+const pages = referencePages();
 
 for (const [name, page] of pages)
   test(`docs/reference/${name} says what the source says`, async () => {
@@ -32,4 +29,10 @@ test('a page names every field and every operation', () => {
     for (const name of [...Object.keys(allFields(definition)), ...Object.keys(definition.operations)])
       assert.ok(page.includes(`\`${name}\``), `${definition.type}: ${name}`);
   }
+});
+
+test('a type that is live says what it was proven against, or what is missing for that', () => {
+  for (const [type, { proven, unproven }] of Object.entries(proofs))
+    if (connectors[type as keyof typeof connectors] !== null)
+      assert.ok(proven.length + unproven.length > 0, type);
 });

@@ -1,0 +1,56 @@
+import type { ConnectionTypeId } from './definitions.ts';
+
+/** What this version's live suites ran against, and what they could not. */
+export interface Proof {
+  /** Real servers, with the version of the run that wrote this. */
+  proven: readonly string[];
+  /** Built, but not run against the real thing, and why. */
+  unproven: readonly string[];
+}
+
+/** One entry a type; the page `docs/reference/connectors.md` is made of it. */
+export const proofs: Record<ConnectionTypeId, Proof> = {
+  email: {
+    proven: [
+      'Postfix 3.7 (plain, STARTTLS, implicit TLS)',
+      'smtp-server 3 (log-ins, refusals, wrong certificates)',
+    ],
+    unproven: ['XOAUTH2 and NTLM are not spoken'],
+  },
+  kafka: {
+    proven: ['Apache Kafka 3.9.1 and 4.1.0, KRaft (plain, TLS, SASL PLAIN, SCRAM, OAUTHBEARER unsecured)'],
+    unproven: [
+      'clusters of several brokers',
+      'brokers before 3.9',
+      'OAUTHBEARER token endpoints and GSSAPI are refused',
+    ],
+  },
+  elasticsearch: { proven: [], unproven: [] },
+  database: {
+    proven: ['PostgreSQL 15.18', 'MariaDB 10.11'],
+    unproven: ['MySQL 8 (only MariaDB was at hand)'],
+  },
+  ldap: { proven: ['OpenLDAP slapd 2.5 (ldap, StartTLS, ldaps)'], unproven: ['Active Directory'] },
+  ftp: {
+    proven: ['ProFTPD 1.3.8 (FTP, FTPS explicit and implicit)', 'OpenSSH 9.2 (SFTP)'],
+    unproven: ['servers on Windows'],
+  },
+  rabbitMq: { proven: ['RabbitMQ 3.10'], unproven: [] },
+  activeMq: { proven: ['ActiveMQ Classic 5.17 (OpenWire, both ways with its Java client)'], unproven: [] },
+  snmp: { proven: [], unproven: [] },
+  'linux-script': { proven: ['OpenSSH 9.2'], unproven: [] },
+  'ops-genie': {
+    proven: [],
+    unproven: ['Opsgenie itself: a peer of our own that follows its documentation'],
+  },
+  graylog: {
+    proven: [],
+    unproven: ['Graylog itself: a GELF peer of our own (frames, chunks, both compressions, TLS)'],
+  },
+  syslog: {
+    proven: ['rsyslog 8.2302 (three formats, three framings, UDP, TCP, TLS)'],
+    unproven: ['syslog-ng'],
+  },
+  webhook: { proven: ['HTTP and HTTPS servers of Node 24'], unproven: [] },
+  logback: { proven: [], unproven: [] },
+};

@@ -62,6 +62,7 @@ async function registerCall(target: string): Promise<void> {
     log,
     network: createNetwork({ policy: createEgressPolicy() }),
     trust: createTrust(),
+    logRoots: [],
     warn() {},
   });
   app.post('/call/', async (request) => ({

@@ -58,9 +58,13 @@ export async function readsBench(context: BenchContext): Promise<Figure[]> {
         product: () => read(port, `${connectionsPath}?type=webhook`, '"resultList":[', { token }),
       });
       const everything = await interleave(quick ? 1 : Math.min(rounds, 3), {
-        bare: () => read(bare.port, '/all/', '"resultList":[', { connections: 4 }),
+        bare: () => read(bare.port, '/all/', '"resultList":[', { connections: 4, durationMs: 2 * sliceMs }),
         product: () =>
-          read(port, `${connectionsPath}?type=email`, '"resultList":[', { token, connections: 4 }),
+          read(port, `${connectionsPath}?type=email`, '"resultList":[', {
+            token,
+            connections: 4,
+            durationMs: 2 * sliceMs,
+          }),
       });
       const group = 'Reading';
       const unit = 'requests/s';

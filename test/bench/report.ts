@@ -19,7 +19,10 @@ export function lineOf(figure: Figure): string {
 }
 
 /** The page of all figures, in Markdown. */
-export async function report(figures: readonly Figure[], tookMs: number): Promise<string> {
+export async function report(
+  figures: readonly Figure[],
+  { tookMs, loadBefore }: { tookMs: number; loadBefore: number },
+): Promise<string> {
   const fastify = await versionOf('fastify');
   const groups = [...new Set(figures.map(({ group }) => group))];
   const tables = groups.map((group) => {
@@ -46,6 +49,7 @@ Written by \`npm run bench\`; do not edit it. \`npm run bench -- --quick\` looks
 - Machine: ${availableParallelism()} cores of ${cpus()[0]?.model.trim() || 'an unnamed processor'}, ${Math.round(totalmem() / 2 ** 30)} GiB of memory, Linux ${release()}
 - Node ${process.version}, Fastify ${fastify}, SQLite ${process.versions.sqlite}
 - ${new Date().toISOString().slice(0, 10)}, commit ${commit()}; the run took ${Math.round(tookMs / 1000)} s
+- Load average before the run: ${loadBefore.toFixed(1)}${loadBefore > 0.5 ? '. **Others were using the machine: run it again on a quiet one before you believe it**' : ''}
 
 Only the ratios mean anything: a shared machine swings by a factor of two from minute to minute. Plugboard and the
 bare handler therefore take turns, round by round, after a round that warms both up, and the ratio is that of the

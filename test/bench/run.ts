@@ -1,4 +1,5 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Bench, BenchContext } from './bench.ts';
@@ -43,14 +44,15 @@ await mkdir(cache, { recursive: true });
 const directory = await mkdtemp(join(cache, 'bench-'));
 const load = await startHelper('load.ts');
 const context: BenchContext = {
-  rounds: values.quick ? 2 : 5,
-  sliceMs: values.quick ? 500 : 1500,
+  rounds: values.quick ? 3 : 11,
+  sliceMs: values.quick ? 300 : 600,
   stored: values.quick ? 2000 : 10_000,
   quick: values.quick,
   directory,
   load,
 };
 const startedAt = Date.now();
+const loadBefore = loadavg()[0]!;
 const figures: Figure[] = [];
 try {
   for (const name of positionals.length > 0 ? positionals : Object.keys(benches))
@@ -70,6 +72,6 @@ process.stdout.write(
 );
 if (!values.quick && positionals.length === 0) {
   const file = join(root, 'docs', 'performance.md');
-  await writeFile(file, await report(figures, Date.now() - startedAt));
+  await writeFile(file, await report(figures, { tookMs: Date.now() - startedAt, loadBefore }));
   process.stdout.write(`Written to ${file}\n`);
 }

@@ -11,7 +11,7 @@ import { interleave, seriesOf } from './statistics.ts';
 
 /** Writing: create until the worker has said that the connection is valid, everything durable. */
 export async function writesBench(context: BenchContext): Promise<Figure[]> {
-  const { directory, load, rounds, quick } = context;
+  const { directory, load, rounds, sliceMs } = context;
   const bodies = join(directory, 'no-bodies.json');
   await writeFile(bodies, '{}');
   const target = await startHelper('target-server.ts');
@@ -21,37 +21,49 @@ export async function writesBench(context: BenchContext): Promise<Figure[]> {
   let next = 0;
 
   /** Creates, and removes again what it created, so that no round finds more connections than another. */
-  const create = async (connections: number, count: number) => {
-    const from = next;
-    next += count;
-    const target = { port: product.port, token: product.token, connections, count, from };
+  const create = async (connections: number, durationMs: number) => {
+    const target = { port: product.port, token: product.token, from: next };
     const result = await sent(load, {
       ...target,
       method: 'POST',
       path: connectionPath,
       body,
+      connections,
+      durationMs,
       expect: '"deploymentResult":{"success":true',
     });
-    await sent(load, { ...target, connections: 64, method: 'DELETE', path: connectionPath });
+    next += result.requests;
+    await sent(load, {
+      ...target,
+      method: 'DELETE',
+      path: connectionPath,
+      connections: 64,
+      count: result.requests,
+    });
     return result;
   };
-  const insert = (connections: number, count: number) =>
-    sent(load, { port: bare.port, method: 'POST', path: '/rows/connection-{n}/', body, connections, count });
+  const insert = (connections: number, durationMs: number) =>
+    sent(load, {
+      port: bare.port,
+      method: 'POST',
+      path: '/rows/connection-{n}/',
+      body,
+      connections,
+      durationMs,
+    });
 
   try {
     // What compiles only when it is hot should be hot before anything is measured.
-    await create(64, quick ? 500 : 2000);
-    await insert(64, quick ? 500 : 2000);
+    await create(64, 2 * sliceMs);
+    await insert(64, sliceMs);
     const latency: Record<'bare' | 'product', LoadResult[]> = { bare: [], product: [] };
-    const count = quick ? 150 : 400;
     await interleave(rounds, {
-      bare: async () => keep(latency.bare, await insert(1, count)),
-      product: async () => keep(latency.product, await create(1, count)),
+      bare: async () => keep(latency.bare, await insert(1, sliceMs / 2)),
+      product: async () => keep(latency.product, await create(1, sliceMs)),
     });
-    const many = quick ? 800 : 2500;
     const throughput = await interleave(rounds, {
-      bare: async () => (await insert(64, many)).perSecond,
-      product: async () => (await create(64, many)).perSecond,
+      bare: async () => (await insert(64, sliceMs)).perSecond,
+      product: async () => (await create(64, sliceMs)).perSecond,
     });
     const medians = (results: LoadResult[]) => seriesOf(results.slice(1).map(({ p50Ms }) => p50Ms));
     return [

@@ -160,6 +160,7 @@ async function runWorker(
     version: version(),
     definitions,
     connectors,
+    logRoots: config.logRoots,
     offlineMaxMs: config.offlineMaxMs,
     log,
   });

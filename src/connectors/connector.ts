@@ -50,6 +50,8 @@ export interface ConnectorContext extends CallContext {
   log: Logger;
   network: Network;
   trust: Trust;
+  /** Directories that the worker's operator lets connections write files into; none: no file may be written. */
+  logRoots: readonly string[];
   /** Something the writer should know (a field without effect); reaches the verdict and the test. */
   warn(text: string): void;
 }

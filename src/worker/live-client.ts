@@ -34,6 +34,8 @@ export interface ClientSurroundings extends TypeRegistry {
   trust?: Trust;
   log: Logger;
   environment: string;
+  /** Directories that connections may write files into; default none. */
+  logRoots?: readonly string[] | undefined;
 }
 
 /** What every use of a configuration needs first: its validated form and its connector. */
@@ -321,6 +323,7 @@ export async function openClient(
       environment: surroundings.environment,
       log,
       network: surroundings.network,
+      logRoots: surroundings.logRoots ?? [],
       trust: prepared.trust,
       warn(text) {
         if (warnings.length < maxWarnings) warnings.push(scrubbing.text(text));

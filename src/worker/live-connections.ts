@@ -16,6 +16,8 @@ export interface LiveConnectionsOptions extends TypeRegistry {
   /** Without them no secret reference is allowed. */
   secrets?: SecretSources;
   log: Logger;
+  /** Directories that connections may write files into; default none. */
+  logRoots?: readonly string[] | undefined;
   /** Name of the worker's environment, as far as it is known. */
   environment: () => string;
   /** Whether a control plane decides when connections are proved; without one the worker does. */

@@ -153,6 +153,7 @@ export async function runTest(
       environment: surroundings.environment,
       log: scrubbing.log(surroundings.log),
       network: surroundings.network,
+      logRoots: surroundings.logRoots ?? [],
       trust: prepared.trust,
       warn(text) {
         if (warnings.length < maxWarnings && !isOver) warnings.push(scrubbing.text(text));

@@ -36,6 +36,8 @@ export interface WorkerOptions extends TypeRegistry {
   secretSources?: SecretSourceOptions;
   /** In place of the real way out, for tests. */
   network?: Network;
+  /** Directories that connections may write files into; default none. */
+  logRoots?: readonly string[];
   /** Where the last state is kept for a start without the control plane; the credential makes its key. */
   snapshot?: { path: string; credential: string };
   /** How long the worker serves without the control plane's word, ms; default 7 days. */
@@ -120,6 +122,7 @@ export class Worker {
       log,
       ...(limits ? { limits } : {}),
       network: this.#network,
+      logRoots: options.logRoots,
       ...(this.#secrets ? { secrets: this.#secrets } : {}),
       environment: () => this.#environment,
       hasControlPlane: () => this.isConnected,
@@ -370,6 +373,7 @@ export class Worker {
         connectors,
         log,
         network: this.#network,
+        logRoots: this.#options.logRoots,
         secrets: this.#secrets,
         environment: this.#environment,
       },

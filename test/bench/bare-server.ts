@@ -63,6 +63,7 @@ async function registerCall(target: string): Promise<void> {
     network: createNetwork({ policy: createEgressPolicy() }),
     trust: createTrust(),
     logRoots: [],
+    logRoots: [],
     warn() {},
   });
   app.post('/call/', async (request) => ({

@@ -23,7 +23,12 @@ export interface RecordedContext extends ConnectorContext {
 }
 
 /** A context as the worker gives it, with the egress policy's defaults; `trust` defaults to the system's roots. */
-export function createContext(options: { signal: AbortSignal; trust?: Trust }): RecordedContext {
+export function createContext(options: {
+  signal: AbortSignal;
+  trust?: Trust;
+  /** Default none. */
+  logRoots?: readonly string[];
+}): RecordedContext {
   const warnings: string[] = [];
   const logged: string[] = [];
   const line = (level: string) => (fields: object, message: string) => {
@@ -37,6 +42,7 @@ export function createContext(options: { signal: AbortSignal; trust?: Trust }): 
     log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },
     network: createNetwork({ policy: createEgressPolicy() }),
     trust: options.trust ?? createTrust(),
+    logRoots: options.logRoots ?? [],
     warn: (text) => warnings.push(text),
     warnings,
     logged,
@@ -59,13 +65,14 @@ export function testConnection<D extends ConnectionType, Live>(
   config: ConfigOf<D>,
   context: ConnectorContext,
 ): Promise<TestResult> {
-  const { project, name, environment, log, network, trust, signal } = context;
+  const { project, name, environment, log, network, trust, logRoots, signal } = context;
   const { type } = config;
   const surroundings = {
     definitions,
     connectors: { [type]: async () => connector as AnyConnector },
     network,
     trust,
+    logRoots,
     log,
     environment,
   };

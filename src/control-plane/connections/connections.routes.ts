@@ -138,7 +138,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
       const visible = (row: ListedConnection) =>
         seesAll || access.allows(request.principal, 'CONNECTIONS:VIEW', { project, connection: row.name });
       reply.header('content-type', 'application/json; charset=utf-8');
-      return reply.send(await listConnections(db, request.project.id, { ...request.query, type }, visible));
+      return listConnections(db, request.project.id, { ...request.query, type }, visible);
     },
   );
 
@@ -159,7 +159,8 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
         ? JSON.stringify(await connections.reveal(request.project, row, connectionCaller(request)))
         : row.masked;
       reply.header('etag', entityTag(row)).header('content-type', 'application/json; charset=utf-8');
-      return reply.send(`{"success":true,"resultList":[${body}],"resultCount":1}`);
+      // The text and not the reply: that one, being awaited, would listen for its own end.
+      return `{"success":true,"resultList":[${body}],"resultCount":1}`;
     },
   );
 

@@ -7,7 +7,7 @@ import { movedFields } from '../../contract/destination-binding.ts';
 import { findReferences } from '../../contract/references.ts';
 import { foldName, nameFault, parseConnection } from '../../contract/validation.ts';
 import { AppError, type FieldFault } from '../../errors.ts';
-import { recordAudit } from '../audit/audit.service.ts';
+import { createReadAudit, recordAudit } from '../audit/audit.service.ts';
 import type { Access } from '../auth/access.ts';
 import type { Caller } from '../auth/caller.ts';
 import type { Principal } from '../auth/permissions.ts';
@@ -82,6 +82,7 @@ const attempts = 8;
 
 /** Connections of projects: what is stored, by whom, and with which secrets. */
 export function createConnections({ db, sealer, access, deployments }: Parts) {
+  const auditRead = createReadAudit(db);
   const openConfig = (row: Pick<ConnectionRow, 'id' | 'project_id' | 'masked' | 'sealed'>): Config =>
     sealedConfig.openConfig(sealer, row);
 
@@ -551,15 +552,13 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
   /** Audits the reading of secrets; durable before the promise resolves. */
   async function reveal(project: ProjectRow, row: ConnectionRow, caller: ConnectionCaller): Promise<Config> {
     const config = openConfig(row);
-    await db.write((tx) =>
-      recordAudit(tx, {
-        actor: caller.actor,
-        project: project.name,
-        action: 'connection.reveal',
-        target: row.name,
-        requestId: caller.requestId,
-      }),
-    );
+    await auditRead({
+      actor: caller.actor,
+      project: project.name,
+      action: 'connection.reveal',
+      target: row.name,
+      requestId: caller.requestId,
+    });
     return config;
   }
 

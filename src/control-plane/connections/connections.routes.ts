@@ -10,7 +10,8 @@ import type { Deployments } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
 import { healthOf } from '../health/health.service.ts';
 import type { Database } from '../store/database.ts';
-import { type ConnectionCaller, type Connections, entityTag, type Stored } from './connections.service.ts';
+import type { ConnectionCaller } from './body-checks.ts';
+import { type Connections, entityTag, type Stored } from './connections.service.ts';
 import { type ListedConnection, listConnections } from './list-connections.ts';
 
 interface Services {

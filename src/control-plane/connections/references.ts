@@ -31,3 +31,5 @@ export async function referencesOf(
     }
   return [...found.values()];
 }
+
+export const isVariable = (kind: Reference['kind']) => kind === 'variable' || kind === 'secret';

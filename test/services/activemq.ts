@@ -24,6 +24,8 @@ const libraries = '/usr/share/activemq/lib';
 export interface ActiveMqOptions {
   /** Of the TLS transport. */
   certificate: Certificate;
+  /** One authority in PEM; with it the transports over TLS demand a client certificate of its. */
+  clientCaPem?: string;
   /** Largest command, where it shall be less than 100 MiB. */
   maxFrameBytes?: number;
   /** Adds AMQP 1.0, whose jars come from Maven Central once; throws `ServerMissing` without Maven. */
@@ -138,6 +140,23 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
       '-passout',
       `pass:${keyStorePassword}`,
     ]);
+    if (options.clientCaPem !== undefined) {
+      await writeFile(at('conf', 'client-ca.pem'), options.clientCaPem);
+      await run(needProgram('ActiveMQ', 'keytool'), [
+        '-importcert',
+        '-noprompt',
+        '-alias',
+        'ca',
+        '-storetype',
+        'PKCS12',
+        '-file',
+        at('conf', 'client-ca.pem'),
+        '-keystore',
+        at('conf', 'clients.p12'),
+        '-storepass',
+        keyStorePassword,
+      ]);
+    }
     await writeFile(
       at('conf', 'activemq.xml'),
       configuration({
@@ -148,6 +167,7 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
         },
         accounts: { account, stranger, reader },
         keyStore: { path: at('conf', 'broker.p12'), password: keyStorePassword },
+        ...(options.clientCaPem === undefined ? {} : { trustStorePath: at('conf', 'clients.p12') }),
         data: at('data'),
         options,
       }),
@@ -187,10 +207,16 @@ function configuration(broker: {
   ports: Record<string, number>;
   accounts: Record<'account' | 'stranger' | 'reader', Account>;
   keyStore: { path: string; password: string };
+  /** With it, clients need a certificate; its password is the key store's. */
+  trustStorePath?: string;
   data: string;
   options: ActiveMqOptions;
 }): string {
-  const { ports, accounts, keyStore, options } = broker;
+  const { ports, accounts, keyStore, trustStorePath, options } = broker;
+  const trustStore = trustStorePath
+    ? ` trustStore="file:${trustStorePath}" trustStoreType="PKCS12" trustStorePassword="${keyStore.password}"`
+    : '';
+  const isSecure = (transport: string) => transport.endsWith('ssl');
   const format = [
     'wireFormat.maxInactivityDuration=30000',
     ...(options.maxFrameBytes === undefined ? [] : [`wireFormat.maxFrameSize=${options.maxFrameBytes}`]),
@@ -200,7 +226,7 @@ function configuration(broker: {
   const all = 'read="admins,others" write="admins,others" admin="admins,others"';
   const connectors = Object.entries(ports).map(
     ([transport, port]) =>
-      `<transportConnector name="${transport}" uri="${transport}://127.0.0.1:${port}?${transport.startsWith('amqp') ? 'transport.transformer=jms' : format}"/>`,
+      `<transportConnector name="${transport}" uri="${transport}://127.0.0.1:${port}?${transport.startsWith('amqp') ? 'transport.transformer=jms' : format}${trustStorePath && isSecure(transport) ? '&amp;transport.needClientAuth=true' : ''}"/>`,
   );
   // The schemas are found in the jars, by these names.
   return `<beans xmlns="http://www.springframework.org/schema/beans"
@@ -210,7 +236,7 @@ function configuration(broker: {
   <broker xmlns="http://activemq.apache.org/schema/core" brokerName="plugboard" useJmx="false"
       persistent="true" dataDirectory="${broker.data}" useShutdownHook="true">
     <persistenceAdapter><kahaDB directory="${broker.data}/kahadb" journalMaxFileLength="4mb"/></persistenceAdapter>
-    <sslContext><sslContext keyStore="file:${keyStore.path}" keyStoreType="PKCS12" keyStorePassword="${keyStore.password}"/></sslContext>
+    <sslContext><sslContext keyStore="file:${keyStore.path}" keyStoreType="PKCS12" keyStorePassword="${keyStore.password}"${trustStore}/></sslContext>
     <plugins>
       <simpleAuthenticationPlugin anonymousAccessAllowed="false"><users>
         ${user(accounts.account, 'admins')}

@@ -18,6 +18,8 @@ const run = promisify(execFile);
 
 export interface ProftpdOptions {
   certificate: Certificate;
+  /** Authorities in PEM; with them both ports demand a client certificate of theirs. */
+  clientCaPem?: string;
   /** Further lines of the configuration, for both ports. */
   config?: string[];
 }
@@ -71,6 +73,7 @@ export async function startProftpd(options: ProftpdOptions): Promise<ProftpdServ
     await chown(home, uid, gid);
     await writeFile(at('cert.pem'), options.certificate.certPem);
     await writeFile(at('key.pem'), options.certificate.keyPem, { mode: 0o600 });
+    if (options.clientCaPem !== undefined) await writeFile(at('client-ca.pem'), options.clientCaPem);
     const creating = run(ftpasswd, [
       '--passwd',
       `--file=${at('passwd')}`,
@@ -94,7 +97,9 @@ export async function startProftpd(options: ProftpdOptions): Promise<ProftpdServ
       `TLSRSACertificateFile ${at('cert.pem')}`,
       `TLSRSACertificateKeyFile ${at('key.pem')}`,
       'TLSProtocol TLSv1.2 TLSv1.3',
-      'TLSVerifyClient off',
+      ...(options.clientCaPem === undefined
+        ? ['TLSVerifyClient off']
+        : [`TLSCACertificateFile ${at('client-ca.pem')}`, 'TLSVerifyClient on']),
       `TLSLog ${at('tls.log')}`,
       ...(options.config ?? []),
     ];

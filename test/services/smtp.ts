@@ -178,8 +178,11 @@ export interface PostfixService extends Service {
   mailbox(): Promise<string>;
 }
 
-/** Postfix with a directory and ports of its own; needs root, for it gives its processes other users. */
-export async function startPostfix(certificate: Certificate): Promise<PostfixService> {
+/**
+ * Postfix with a directory and ports of its own; needs root, for it gives its processes other users.
+ * With `clientCaPem`, submission and implicit TLS demand a client certificate of these authorities.
+ */
+export async function startPostfix(certificate: Certificate, clientCaPem?: string): Promise<PostfixService> {
   const postfix = needProgram('postfix', 'postfix');
   if (process.getuid?.() !== 0) throw new ServerMissing('postfix', 'the right to run it as root');
   const directory = await privateDirectory('postfix');
@@ -191,6 +194,7 @@ export async function startPostfix(certificate: Certificate): Promise<PostfixSer
   for (const name of ['etc', 'queue', 'data', 'mail']) await mkdir(at(name));
   await writeFile(at('etc', 'cert.pem'), certificate.certPem);
   await writeFile(at('etc', 'key.pem'), certificate.keyPem, { mode: 0o600 });
+  if (clientCaPem !== undefined) await writeFile(at('etc', 'client-ca.pem'), clientCaPem);
   await writeFile(at('etc', 'mailboxes'), `${address} reader\n`);
   await writeFile(
     at('etc', 'main.cf'),
@@ -220,6 +224,9 @@ export async function startPostfix(certificate: Certificate): Promise<PostfixSer
       `smtpd_tls_cert_file = ${at('etc', 'cert.pem')}`,
       `smtpd_tls_key_file = ${at('etc', 'key.pem')}`,
       'smtpd_tls_security_level = may',
+      ...(clientCaPem === undefined
+        ? []
+        : [`smtpd_tls_CAfile = ${at('etc', 'client-ca.pem')}`, 'smtpd_tls_req_ccert = yes']),
       '',
     ].join('\n'),
   );
@@ -230,7 +237,7 @@ export async function startPostfix(certificate: Certificate): Promise<PostfixSer
     [
       `127.0.0.1:${port} inet n - n - - smtpd -o smtpd_tls_security_level=none`,
       `127.0.0.1:${submissionPort} inet n - n - - smtpd -o smtpd_tls_security_level=encrypt`,
-      `127.0.0.1:${smtpsPort} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes`,
+      `127.0.0.1:${smtpsPort} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes -o smtpd_tls_security_level=encrypt`,
       'pickup unix n - n 60 1 pickup',
       'cleanup unix n - n - 0 cleanup',
       'qmgr unix n - n 300 1 qmgr',

@@ -64,6 +64,7 @@ function codeOf(failure: SmtpFailure): ErrorCode {
 /** RFC 5321 4.2.3, RFC 4954 6 and the enhanced codes of RFC 3463. */
 function codeOfReply({ code, response = '' }: SmtpFailure, responseCode: number): ErrorCode {
   const enhanced = /^\d{3}[ -](\d\.\d{1,3}\.\d{1,3})\b/.exec(response)?.[1] ?? '';
+  if (namesClientCertificate(response)) return 'authentication_failed';
   if (responseCode === 421) return 'target_busy';
   if (code === 'EAUTH') return responseCode < 500 ? 'target_busy' : 'authentication_failed';
   if ((responseCode === 530 && !/STARTTLS/i.test(response)) || responseCode === 534 || responseCode === 535)
@@ -80,7 +81,15 @@ function codeOfReply({ code, response = '' }: SmtpFailure, responseCode: number)
   return responseCode >= 500 && responseCode < 600 ? 'request_rejected' : 'protocol_error';
 }
 
+/** Servers complete the handshake, and then say in a reply that they wanted a certificate. */
+function namesClientCertificate(reply: string): boolean {
+  return /client certificate/i.test(reply);
+}
+
+const certificateHint = 'Name the keystore that holds the client certificate: keyStoreName.';
+
 function hintFor({ code, responseCode, response = '' }: SmtpFailure): string | undefined {
+  if (namesClientCertificate(response)) return certificateHint;
   if (/STARTTLS/i.test(response)) return 'The server demands TLS: turn on enableStartTls.';
   if (/gmail|google|gsmtp/i.test(response) && (responseCode === 534 || responseCode === 535))
     return gmailHint;
@@ -153,6 +162,8 @@ export function tlsNotOffered({ port }: SmtpSettings, reply: string | undefined)
 /** The server greeted with something else than 220. */
 export function refusedGreeting({ code, text }: SmtpReply): AppError {
   const message = `The server refused the session: ${text}`;
+  if (namesClientCertificate(text))
+    return new AppError('authentication_failed', message, { details: { hint: certificateHint } });
   if (code >= 400 && code < 500) return new AppError('target_busy', message);
   if (code >= 500 && code < 600)
     return new AppError('permission_denied', message, {

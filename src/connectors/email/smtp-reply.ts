@@ -71,12 +71,13 @@ export function parseReply(received: string): SmtpReply | undefined {
     const match = /^(\d{3})([ -]|$)/.exec(line);
     if (!match || match[1] !== lines[0]!.slice(0, 3)) throw notSmtp(received);
     if (match[2] === '-') continue;
-    if (rest !== '' || at < lines.length - 1)
+    // 421 ends the session, whatever stands behind it (RFC 5321 3.8).
+    if (match[1] !== '421' && (rest !== '' || at < lines.length - 1))
       throw new AppError('protocol_error', 'The server sent more than one reply to one command');
     return {
       code: Number(match[1]),
-      lines: lines.map((each) => each.slice(4).trim()),
-      text: lines.join('\n'),
+      lines: lines.slice(0, at + 1).map((each) => each.slice(4).trim()),
+      text: lines.slice(0, at + 1).join('\n'),
     };
   }
   if (!/^(\d{0,3}|\d{3}[ -].*)$/s.test(rest)) throw notSmtp(received);

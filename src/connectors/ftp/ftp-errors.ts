@@ -21,6 +21,13 @@ export function classifyFtpError(error: unknown): AppError | undefined {
   const as = (ours: ErrorCode) => new AppError(ours, error.message, { cause: error });
   if (typeof code === 'string') {
     if (systemCodes[code]) return as(systemCodes[code]);
+    // The server's alerts name certificates too, and mean the client's.
+    if (/^ERR_SSL_.*(CERTIFICATE|UNKNOWN_CA)/.test(code))
+      return new AppError('tls_failed', 'The server refused the client certificate, or wants one', {
+        cause: error,
+        details: { hint: 'Name the keystore that holds the client certificate: keyStoreName.' },
+      });
+    if (/^ERR_SSL_/.test(code)) return as('tls_failed');
     if (/CERT|SELF_SIGNED|UNABLE_TO/.test(code)) return as('certificate_untrusted');
     if (/^ERR_(SSL|TLS)_/.test(code)) return as('tls_failed');
   }

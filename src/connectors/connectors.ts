@@ -8,7 +8,8 @@ export type AnyConnector = Connector<any, any>;
 export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) | null> = {
   email: () => import('./email/email.connector.ts').then((m) => m.emailConnector),
   kafka: async () => (await import('./kafka/kafka.connector.ts')).kafkaConnector,
-  elasticsearch: null,
+  elasticsearch: async () =>
+    (await import('./elasticsearch/elasticsearch.connector.ts')).elasticsearchConnector,
   database: async () => (await import('./database/database.connector.ts')).databaseConnector,
   ldap: async () => (await import('./ldap/ldap.connector.ts')).ldapConnector,
   ftp: async () => (await import('./ftp/ftp.connector.ts')).ftpConnector,

@@ -25,7 +25,14 @@ export const proofs: Record<ConnectionTypeId, Proof> = {
       'OAUTHBEARER token endpoints and GSSAPI are refused',
     ],
   },
-  elasticsearch: { proven: [], unproven: [] },
+  elasticsearch: {
+    proven: ['OpenSearch 2.17.1', 'Elasticsearch 7.10.2 (open-source build)'],
+    unproven: [
+      'Elasticsearch 7.17, 8 and 9, whose servers could not be had',
+      'TLS, log-in and lifecycle policies of the cluster itself: a proxy of our own before the real nodes',
+      'clusters of several nodes',
+    ],
+  },
   database: {
     proven: ['PostgreSQL 15.18', 'MariaDB 10.11'],
     unproven: ['MySQL 8 (only MariaDB was at hand)'],

@@ -79,8 +79,8 @@ type Name = { name: string; value: string }[];
 function createCertificate(publicKey: forge.pki.PublicKey, subject: Name, issuer: Name) {
   const certificate = forge.pki.createCertificate();
   certificate.publicKey = publicKey;
-  // A leading 0 keeps the number positive in DER.
-  certificate.serialNumber = `00${randomBytes(15).toString('hex')}`;
+  // The first byte keeps the number positive in DER, without a padding that it forbids.
+  certificate.serialNumber = `01${randomBytes(15).toString('hex')}`;
   certificate.validity.notBefore = new Date(Date.now() - dayMs);
   certificate.validity.notAfter = new Date(Date.now() + 30 * dayMs);
   certificate.setSubject(subject);

@@ -111,7 +111,7 @@ export const elasticsearch = defineConnectionType({
     elasticsearchMajorVersion: choice(['AUTO_DETECT', 'ES_7', 'ES_8', 'ES_9'], {
       title: 'Major version',
       description:
-        'Decides which compatibility headers are sent. AUTO_DETECT asks the cluster; a fixed version helps where the account may not read the root resource.',
+        'AUTO_DETECT asks the cluster before the first operation and refuses what is no Elasticsearch of 7 or later, nor OpenSearch. With a fixed version operations go ahead unasked, and a cluster of another version is remarked on. Requests are the same plain JSON to all of them.',
       group: 'target',
       default: 'AUTO_DETECT',
     }),

@@ -194,9 +194,9 @@ async function stagesOf(overrides: Partial<OpsGenieConfig>, trust = trustIn(auth
 
 const page = '<html><body>Bad Request</body></html>';
 const otherProtocols = {
-  // HTTP is the protocol here: a page that ends is what another server says.
+  // HTTP is the protocol here: what another server says is a page that ends.
   'an HTTP 400 page': Buffer.from(
-    `HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nContent-Length: ${page.length}\r\n\r\n${page}`,
+    `HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: ${page.length}\r\n\r\n${page}`,
   ),
   'the greeting of a mail server': Buffer.from('220 mail.example.com ESMTP\r\n'),
 };

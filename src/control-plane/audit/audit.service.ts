@@ -24,11 +24,11 @@ export interface AuditEntry {
 
 /** Writes an audit row in the transaction of the change that it tells of. */
 export async function recordAudit(tx: Transaction, entry: AuditEntry): Promise<void> {
-  const at = Date.now();
+  const { id, at } = nextId(Date.now());
   await tx.run(
     'insert into audit (id, at, project, actor, action, target, details, request_id) values ($1, $2, $3, $4, $5, $6, $7, $8)',
     [
-      nextId(at),
+      id,
       at,
       entry.project,
       entry.actor,
@@ -74,7 +74,7 @@ let lastTime = 0;
 let counter = 0;
 
 /** Sorts by time and, within a process, by order of making: time, counter, then 48 random bits. */
-function nextId(now: number): string {
+function nextId(now: number): { id: string; at: number } {
   if (now > lastTime) {
     lastTime = now;
     counter = 0;
@@ -88,12 +88,17 @@ function nextId(now: number): string {
   }
   const random = pool.toString('hex', poolAt, poolAt + ID_RANDOM_BYTES);
   poolAt += ID_RANDOM_BYTES;
-  return lastTime.toString(16).padStart(12, '0') + counter.toString(16).padStart(5, '0') + random;
+  return { id: idFrom(lastTime) + counter.toString(16).padStart(5, '0') + random, at: lastTime };
+}
+
+/** What the ids of that time begin with: ids are in order of time, so no index on the time is needed. */
+function idFrom(time: number): string {
+  return Math.min(Math.max(time, 0), 0xffff_ffff_ffff).toString(16).padStart(12, '0');
 }
 
 /** Deletes entries older than so many days; answers how many. */
 export function purgeAudit(db: Database, days: number, now: number = Date.now()): Promise<number> {
-  return db.write((tx) => tx.run('delete from audit where at < $1', [now - days * DAY_MS]));
+  return db.write((tx) => tx.run('delete from audit where id < $1', [idFrom(now - days * DAY_MS)]));
 }
 
 export interface AuditQuery {
@@ -167,8 +172,8 @@ export function createAudit(
       where('actor =', query.actor);
       where('action =', query.action);
       where('target =', query.target);
-      where('at >=', query.from);
-      where('at <', query.to);
+      where('id >=', query.from === undefined ? undefined : idFrom(query.from));
+      where('id <', query.to === undefined ? undefined : idFrom(query.to));
       const filter = conditions.join(' and ');
       const total = await db.get<{ count: number | string }>(
         `select count(*) as count from audit where ${filter}`,

@@ -21,5 +21,5 @@ export const connectors: Record<ConnectionTypeId, (() => Promise<AnyConnector>) 
   graylog: async () => (await import('./graylog/graylog.connector.ts')).graylogConnector,
   syslog: async () => (await import('./syslog/syslog.connector.ts')).syslogConnector,
   webhook: async () => (await import('./webhook/webhook.connector.ts')).webhookConnector,
-  logback: null,
+  logback: async () => (await import('./logback/logback.connector.ts')).logbackConnector,
 };

@@ -1,0 +1,223 @@
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open, readdir, realpath, rmdir, stat, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { setImmediate as breathe } from 'node:timers/promises';
+import { createGzip } from 'node:zlib';
+import type { FileNamePattern } from './file-name-pattern.ts';
+import { makeDirectory, openForAppend, rootAbove } from './log-directory.ts';
+
+export interface RollingFileOptions {
+  pattern: FileNamePattern;
+  roots: readonly string[];
+  maxFileBytes: number;
+  /** Periods; 0: all files are kept, whatever `totalBytes` says. */
+  maxHistory: number;
+  /** 0: no limit. */
+  totalBytes: number;
+  /** ms since 1970, by which files roll. */
+  now: () => number;
+  onCleanFailure: (error: unknown) => void;
+}
+
+/** How far back the first cleaning looks beyond the history: 32 days, and at most 336 periods. */
+const inactivityMs = 32 * 86_400_000;
+const maxInactivityPeriods = 14 * 24;
+const maxParentLevels = 3;
+const roundsPerBreath = 500;
+
+interface ActiveFile {
+  path: string;
+  handle: FileHandle;
+}
+
+/**
+ * Lines in files that roll by date and size, as Logback's RollingFileAppender with a
+ * SizeAndTimeBasedRollingPolicy and no `file` writes them. One call at a time.
+ */
+export class RollingFile {
+  readonly #options: RollingFileOptions;
+  #active: ActiveFile | undefined;
+  /** An instant of the period that is written. */
+  #periodMs = 0;
+  #index = 0;
+  #nextCheckMs: number | undefined;
+  #bytes = 0;
+  #lastCleanMs: number | undefined;
+
+  constructor(options: RollingFileOptions) {
+    this.#options = options;
+  }
+
+  get isOpen(): boolean {
+    return this.#active !== undefined;
+  }
+
+  /** The file that a line would go into now. */
+  get activePath(): string {
+    const { pattern, now } = this.#options;
+    return pattern.activeName(this.#nextCheckMs === undefined ? now() : this.#periodMs, this.#index);
+  }
+
+  /**
+   * Appends the lines in order, one write for each file; when a write fails, what the call has written is
+   * taken back. Answers the file of the last line.
+   */
+  async append(lines: readonly Buffer[]): Promise<string> {
+    const written: { file: ActiveFile; length: number }[] = [];
+    const rolled: ActiveFile[] = [];
+    let pending: Buffer[] = [];
+    const flush = async () => {
+      if (pending.length === 0) return;
+      const file = await this.#open();
+      written.push({ file, length: (await file.handle.stat()).size });
+      await writeAll(file.handle, pending.length === 1 ? pending[0]! : Buffer.concat(pending));
+      pending = [];
+    };
+    try {
+      await this.#open();
+      for (const line of lines) {
+        const nowMs = this.#options.now();
+        const isOver = nowMs >= this.#nextCheckMs!;
+        if (isOver || this.#bytes >= this.#options.maxFileBytes) {
+          await flush();
+          rolled.push(await this.#open());
+          this.#active = undefined;
+          if (isOver) this.#beginPeriod(nowMs);
+          else this.#index++;
+          this.#bytes = 0;
+          await this.#open(true);
+        }
+        pending.push(line);
+        this.#bytes += line.length;
+      }
+      await flush();
+    } catch (error) {
+      for (const { file, length } of written) await file.handle.truncate(length).catch(() => {});
+      for (const { handle } of rolled) await handle.close().catch(() => {});
+      await this.close();
+      throw error;
+    }
+    const { path } = this.#active!;
+    for (const file of rolled) {
+      await file.handle.close();
+      if (this.#options.pattern.isCompressed) await compress(file.path).catch(this.#options.onCleanFailure);
+    }
+    if (rolled.length > 0 && this.#options.maxHistory > 0)
+      await this.#clean(this.#options.now()).catch(this.#options.onCleanFailure);
+    return path;
+  }
+
+  async close(): Promise<void> {
+    const active = this.#active;
+    this.#active = undefined;
+    await active?.handle.close();
+  }
+
+  #beginPeriod(nowMs: number): void {
+    this.#periodMs = nowMs;
+    this.#index = 0;
+    this.#nextCheckMs = this.#options.pattern.startOfPeriod(nowMs, 1);
+  }
+
+  /** `isRolled`: the length starts at 0 whatever the file holds, as in Logback. */
+  async #open(isRolled = false): Promise<ActiveFile> {
+    if (this.#active) return this.#active;
+    const { pattern, roots, now } = this.#options;
+    if (this.#nextCheckMs === undefined) {
+      const nowMs = now();
+      await makeDirectory(pattern.activeName(nowMs, 0), roots);
+      const highest = await highestIndex(pattern, nowMs);
+      this.#beginPeriod(nowMs);
+      this.#index = highest === undefined ? 0 : highest + (pattern.isCompressed ? 1 : 0);
+    }
+    const path = this.activePath;
+    const handle = await openForAppend(path, roots);
+    this.#active = { path, handle };
+    if (!isRolled) this.#bytes = (await handle.stat()).size;
+    return this.#active;
+  }
+
+  async #clean(nowMs: number): Promise<void> {
+    const { pattern, maxHistory, totalBytes } = this.#options;
+    const directories = new Map<string, string[]>();
+    const filesIn = async (directory: string) => {
+      const known = directories.get(directory);
+      if (known) return known;
+      const names = await readdir(directory).catch(() => []);
+      directories.set(directory, names);
+      return names;
+    };
+    let rounds = 0;
+    const filesOf = async (periodsAgo: number) => {
+      if (++rounds % roundsPerBreath === 0) await breathe();
+      const { directory, indexOf } = pattern.matcher(pattern.startOfPeriod(nowMs, -periodsAgo));
+      const files = (await filesIn(directory)).flatMap((name) => {
+        const index = indexOf(name);
+        return index === undefined ? [] : [{ path: join(directory, name), index }];
+      });
+      return files.filter(({ path }) => path !== this.#active?.path);
+    };
+
+    const elapsed =
+      this.#lastCleanMs === undefined
+        ? Math.min(pattern.periodsBetween(nowMs, nowMs + inactivityMs), maxInactivityPeriods)
+        : pattern.periodsBetween(this.#lastCleanMs, nowMs);
+    this.#lastCleanMs = nowMs;
+    for (let round = 0; round < elapsed; round++) {
+      const files = await filesOf(maxHistory + 1 + round);
+      for (const { path } of files) await unlink(path).catch(this.#options.onCleanFailure);
+      if (files[0] && pattern.hasDirectories) await this.#removeEmpty(dirname(files[0].path));
+    }
+
+    if (totalBytes === 0) return;
+    directories.clear();
+    let total = 0;
+    for (let periodsAgo = 0; periodsAgo < maxHistory; periodsAgo++) {
+      const files = await filesOf(periodsAgo);
+      files.sort((a, b) => b.index - a.index);
+      if (periodsAgo === 0 && this.#active) total += (await this.#active.handle.stat()).size;
+      for (const { path } of files) {
+        total += await stat(path).then(
+          ({ size }) => size,
+          () => 0,
+        );
+        if (total > totalBytes) await unlink(path).catch(this.#options.onCleanFailure);
+      }
+    }
+  }
+
+  /** Removes the directory where it is empty, and up to two above it, but no root. */
+  async #removeEmpty(directory: string): Promise<void> {
+    let at = await realpath(directory);
+    for (let level = 0; level < maxParentLevels; level++) {
+      if (!(await rootAbove(at, this.#options.roots))) return;
+      try {
+        await rmdir(at);
+      } catch {
+        return;
+      }
+      at = dirname(at);
+    }
+  }
+}
+
+async function highestIndex(pattern: FileNamePattern, nowMs: number): Promise<number | undefined> {
+  const { directory, indexOf } = pattern.matcher(nowMs);
+  const indexes = (await readdir(directory)).flatMap((name) => indexOf(name) ?? []);
+  return indexes.length === 0 ? undefined : indexes.reduce((a, b) => Math.max(a, b));
+}
+
+async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, at, bytes.length - at);
+    at += bytesWritten;
+  }
+}
+
+/** Puts `.gz` beside the file and removes it; what is there already is left alone. */
+async function compress(path: string): Promise<void> {
+  const target = await open(`${path}.gz`, 'wx');
+  await pipeline(createReadStream(path), createGzip(), target.createWriteStream());
+  await unlink(path);
+}

@@ -313,6 +313,25 @@ const notTls = new Set([
   'ERR_SSL_UNKNOWN_PROTOCOL',
 ]);
 
+/**
+ * A target's alert about the client's certificate, also as a cause: with TLS 1.3 it comes after the
+ * handshake, wherever the client is by then. undefined for every other error.
+ */
+export function refusedClientCertificate(error: unknown): AppError | undefined {
+  let inner = error;
+  for (let depth = 0; inner instanceof Error && depth < maxCauses; depth++) {
+    if (/ALERT_.*(CERTIFICATE|UNKNOWN_CA)/.test(codeOf(inner)))
+      return new AppError('tls_failed', 'The target refused the client certificate, or wants one', {
+        cause: error,
+        details: { hint: 'Name the keystore that holds the client certificate: keyStoreName.' },
+      });
+    inner = inner.cause;
+  }
+  return undefined;
+}
+
+const maxCauses = 8;
+
 /** An error of a TLS handshake (Node's and OpenSSL's codes) as one of ours. */
 export function classifyTlsError(error: unknown, host: string): AppError {
   const code = codeOf(error);
@@ -341,12 +360,8 @@ export function classifyTlsError(error: unknown, host: string): AppError {
     );
   if (/PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|NO_PROTOCOLS/.test(code))
     return fail('tls_failed', `No common TLS version (${quoted})`, 'TLS 1.2 is the least that is accepted.');
-  if (/CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_UNKNOWN/.test(code))
-    return fail(
-      'tls_failed',
-      `The target refused the client certificate, or wants one (${quoted})`,
-      'Name the keystore that holds the client certificate.',
-    );
+  const refused = refusedClientCertificate(error);
+  if (refused) return refused;
   if (code === 'ECONNRESET' || code === 'EPIPE')
     return fail('tls_failed', 'The target closed the connection during the TLS handshake');
   return fail('tls_failed', `The TLS handshake failed (${quoted})`);

@@ -7,6 +7,7 @@ import type { TrustObjects } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
 import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts';
 import { settlesWithin, untilAborted } from './deadline.ts';
+import { refusedClientCertificate } from './egress.ts';
 import type { Revision } from './plan.ts';
 import { createScrubbing, type Scrubbing } from './scrubbing.ts';
 import { hasSecretReference, type SecretSources } from './secrets/secret-sources.ts';
@@ -154,6 +155,8 @@ export function toClientError(
   log: Logger,
 ): AppError {
   if (error instanceof Refusal) return error.reason;
+  const refused = refusedClientCertificate(error);
+  if (refused) return refused;
   if (error instanceof AppError) return scrubbing.error(error);
   try {
     const classified = connector.classify(error);

@@ -93,6 +93,9 @@ export function classifyKafkaError(error: unknown): AppError {
   if (typeof code === 'string') {
     const socket = socketCodes[code];
     if (socket) return new AppError(socket, undefined, { cause: error });
+    // With TLS 1.3 a broker's alerts may come after the handshake.
+    if (code.startsWith('ERR_SSL_'))
+      return new AppError('tls_failed', 'The broker ended the TLS connection', { cause: error });
     if (code === 'PLT_KFK_AUTHENTICATION')
       return new AppError('authentication_failed', `The log-in failed: ${message}`, { cause: error });
     if (code.startsWith('PLT_KFK_'))

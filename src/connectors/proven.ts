@@ -34,8 +34,11 @@ export const proofs: Record<ConnectionTypeId, Proof> = {
     ],
   },
   database: {
-    proven: ['PostgreSQL 15.18', 'MariaDB 10.11'],
-    unproven: ['MySQL 8 (only MariaDB was at hand)'],
+    proven: ['PostgreSQL 15.18', 'MariaDB 10.11', 'Trino 435', 'mongo-java-server 1.47'],
+    unproven: [
+      'MySQL 8 (only MariaDB was at hand)',
+      'MongoDB itself, its log-in and replica sets (mongo-java-server has neither)',
+    ],
   },
   ldap: { proven: ['OpenLDAP slapd 2.5 (ldap, StartTLS, ldaps)'], unproven: ['Active Directory'] },
   ftp: {
@@ -44,7 +47,12 @@ export const proofs: Record<ConnectionTypeId, Proof> = {
   },
   rabbitMq: { proven: ['RabbitMQ 3.10'], unproven: [] },
   activeMq: { proven: ['ActiveMQ Classic 5.17 (OpenWire, both ways with its Java client)'], unproven: [] },
-  snmp: { proven: [], unproven: [] },
+  snmp: {
+    proven: [
+      'snmptrapd 5.9.3 (V1, V2c, V3; TRAP and INFORM; UDP and TCP; all six authentication protocols, each with DES, AES-128, AES-192 and AES-256 in both key extensions)',
+    ],
+    unproven: ['Priv3DES, which snmptrapd lacks: only its keys are compared, with the vectors of its draft'],
+  },
   'linux-script': { proven: ['OpenSSH 9.2'], unproven: [] },
   'ops-genie': {
     proven: [],
@@ -59,5 +67,13 @@ export const proofs: Record<ConnectionTypeId, Proof> = {
     unproven: ['syslog-ng'],
   },
   webhook: { proven: ['HTTP and HTTPS servers of Node 24'], unproven: [] },
-  logback: { proven: [], unproven: [] },
+  logback: {
+    proven: [
+      'Logback 1.5.18, byte for byte: over 4000 lines of a generated corpus, and 28 runs of rolling files (names, contents, history, cap, gzip)',
+    ],
+    unproven: [
+      'words for a caller, markers, sequence numbers and %replace are refused; so are week dates, .zip and .xz',
+      '%X without a key writes the order of the request, Logback that of a Java map',
+    ],
+  },
 };

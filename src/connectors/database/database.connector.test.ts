@@ -11,6 +11,7 @@ import type { DatabaseConfig } from './database-client.ts';
 import { classifyMysqlError } from './mysql-errors.ts';
 import { classifyPostgresError } from './postgres-errors.ts';
 import { asIsoTimestamp, parseArray } from './postgres-values.ts';
+import { parsePage } from './trino-values.ts';
 
 const noNetwork = {
   resolve: () => assert.fail('resolved'),
@@ -87,7 +88,6 @@ test('kinds of database without a driver here are refused by name, not taken for
   const urls = {
     ORACLE: 'jdbc:oracle:thin:@db.example.com:1521/orders',
     SQL_SERVER: 'jdbc:sqlserver://db.example.com:1433;databaseName=orders',
-    TRINO: 'jdbc:trino://db.example.com:8080/hive',
   };
   for (const [dbType, jdbcUrl] of Object.entries(urls)) {
     const { code, message } = await refusal({ jdbcUrl });
@@ -268,4 +268,40 @@ test('of MongoDB only what it can be trusted with reaches its driver', async () 
   }
   const { warnings } = await open({ jdbcUrl: url('tls=false'), maxStatements: 7 });
   assert.match(warnings, /maxStatements: without effect for MONGODB/);
+});
+
+test('Trino gets passwords over TLS only, and headers that hold one line', async () => {
+  const url = (rest: string) => `jdbc:trino://db.example.com:8443/hive/sales${rest}`;
+  const refused: [Partial<DatabaseConfig>, RegExp][] = [
+    [{ jdbcUrl: url('') }, /over TLS only/],
+    [{ jdbcUrl: url('?SSL=false') }, /over TLS only/],
+    [{ jdbcUrl: url('?SSL=true'), username: 'a:b' }, /colon/],
+    [{ jdbcUrl: url('?SSL=true'), username: 'a\r\nX-Trino-User b' }, /ASCII/],
+    [{ jdbcUrl: url('?SSL=true'), username: 'ayşe' }, /ASCII/],
+    [{ jdbcUrl: url('?SSL=true&sessionProperties=query_max_run_time%3D1h') }, /sessionProperties/],
+    [{ jdbcUrl: url('?SSL=true&accessToken=Canary') }, /accessToken/],
+  ];
+  for (const [body, message] of refused) {
+    const failure = await refusal(body);
+    assert.equal(failure.code, 'invalid_configuration');
+    assert.match(failure.message, message);
+  }
+  await open({ jdbcUrl: url('?SSL=true&sessionProperties=query_max_run_time:1h') });
+});
+
+test('answers of a coordinator that lead elsewhere or are none are refused', () => {
+  for (const body of [
+    '',
+    '[]',
+    '{"data":[[1]]}',
+    '{"nextUri":1}',
+    '{"columns":[{}]}',
+    '<html>',
+    '{"error":1}',
+  ])
+    assert.throws(() => parsePage(Buffer.from(body)), { code: 'protocol_error' }, body);
+  const { data } = parsePage(
+    Buffer.from('{"columns":[{"name":"a","type":"bigint"}],"data":[[9007199254740993,1,1.5]]}'),
+  );
+  assert.deepEqual(data, [['9007199254740993', 1, 1.5]]);
 });

@@ -28,6 +28,13 @@ const drivers: Partial<Record<DbType, () => Promise<DatabaseDriver>>> = {
     ]);
     return sqlDriver(mysqlDialect, { unsaid: 'prefer', how: 'sslMode=VERIFY_IDENTITY' });
   },
+  async TRINO() {
+    const [{ sqlDriver }, { trinoDialect }] = await Promise.all([
+      import('./sql-client.ts'),
+      import('./trino.dialect.ts'),
+    ]);
+    return sqlDriver(trinoDialect, { unsaid: 'none', how: 'SSL=true' });
+  },
   async MONGODB() {
     return (await import('./mongodb.driver.ts')).mongodbDriver;
   },

@@ -334,7 +334,7 @@ export const database = defineConnectionType({
       .map(([type, port]) => `${type} ${port}`)
       .join(', ')}.`,
     'The class named as the driver is never loaded.',
-    "Proven live in this version: PostgreSQL 15, MariaDB 10.11; MONGODB against mongo-java-server 1.47, which has no log-in and no replica sets, so that SCRAM and `mongodb+srv` are the driver's and unproven here.",
+    "Proven live in this version: PostgreSQL 15, MariaDB 10.11, Trino 435 (parameters need 418 or later); MONGODB against mongo-java-server 1.47, which has no log-in and no replica sets, so that SCRAM and `mongodb+srv` are the driver's and unproven here.",
     'MONGODB: documents go in and come out as Extended JSON v2 (`{"$oid": …}`), integers beyond 53 bits as `{"$numberLong": …}`.',
   ],
   operations: {

@@ -64,14 +64,15 @@ export class RollingFile {
    * taken back. Answers the file of the last line.
    */
   async append(lines: readonly Buffer[]): Promise<string> {
-    const written: { file: ActiveFile; length: number }[] = [];
+    const written: Written[] = [];
     const rolled: ActiveFile[] = [];
     let pending: Buffer[] = [];
     const flush = async () => {
       if (pending.length === 0) return;
       const file = await this.#open();
-      written.push({ file, length: (await file.handle.stat()).size });
-      await writeAll(file.handle, pending.length === 1 ? pending[0]! : Buffer.concat(pending));
+      const entry = { handle: file.handle, bytes: 0 };
+      written.push(entry);
+      await writeAll(entry, pending.length === 1 ? pending[0]! : Buffer.concat(pending));
       pending = [];
     };
     try {
@@ -93,7 +94,7 @@ export class RollingFile {
       }
       await flush();
     } catch (error) {
-      for (const { file, length } of written) await file.handle.truncate(length).catch(() => {});
+      for (const entry of written) await takeBack(entry).catch(this.#options.onCleanFailure);
       for (const { handle } of rolled) await handle.close().catch(() => {});
       await this.close();
       throw error;
@@ -208,11 +209,21 @@ async function highestIndex(pattern: FileNamePattern, nowMs: number): Promise<nu
   return indexes.length === 0 ? undefined : indexes.reduce((a, b) => Math.max(a, b));
 }
 
-async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
-  for (let at = 0; at < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, at, bytes.length - at);
-    at += bytesWritten;
+/** What a call has written to the end of a file. */
+interface Written {
+  handle: FileHandle;
+  bytes: number;
+}
+
+async function writeAll(written: Written, bytes: Buffer): Promise<void> {
+  while (written.bytes < bytes.length) {
+    const { bytesWritten } = await written.handle.write(bytes, written.bytes);
+    written.bytes += bytesWritten;
   }
+}
+
+async function takeBack({ handle, bytes }: Written): Promise<void> {
+  if (bytes > 0) await handle.truncate((await handle.stat()).size - bytes);
 }
 
 /** Puts `.gz` beside the file and removes it; what is there already is left alone. */

@@ -76,6 +76,8 @@ export class ElasticCluster {
       const progress = { sent: false };
       let error: AppError;
       try {
+        // One that failed shows first that it is back, so that nobody waits long for one that hangs.
+        if (host.failures > 0) await this.#greet(host.url, signal);
         const answer = await this.#session.request(this.compose(host.url, request), limits, signal, progress);
         if (answer.status < 502 || answer.status > 504) {
           this.#rotation.worked(host);
@@ -84,6 +86,7 @@ export class ElasticCluster {
         error = refusal(answer);
       } catch (cause) {
         error = cause instanceof AppError ? cause : classifyHttpError(cause);
+        if (signal.aborted && error.code === 'target_timeout') this.#rotation.failed(host);
         if (signal.aborted || this.#session.ended.aborted || notOfTheHost.has(error.code)) throw error;
       }
       this.#rotation.failed(host);
@@ -91,6 +94,17 @@ export class ElasticCluster {
       if (progress.sent && !request.repeatable) break;
     }
     throw exhausted(failures);
+  }
+
+  /** Fails when the host does not answer within the connect timeout, whatever it says. */
+  async #greet(host: URL, signal: AbortSignal): Promise<void> {
+    const limits = { timeoutMs: this.connectTimeoutMs, maxBodyBytes: maxAnswerBytes };
+    const answer = await this.#session.request(
+      this.compose(host, { method: 'GET', path: '/' }),
+      limits,
+      signal,
+    );
+    if (answer.status >= 502 && answer.status <= 504) throw refusal(answer);
   }
 
   /** As `send`, and the JSON of a success; anything else fails. */

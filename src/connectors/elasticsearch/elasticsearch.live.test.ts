@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createContext, testConnection } from '../../../test/contract/connector-context.ts';
@@ -319,7 +321,8 @@ for (const product of ['opensearch', 'elasticsearch'] as SearchProduct[])
       const overrides = { elasticHostList: [...at(dead).elasticHostList, ...at(node.port).elasticHostList] };
       const { index, figures } = await open(s, { ...overrides, indexName });
       for (let n = 0; n < 6; n++) await index({ id: String(n), document: { n } });
-      assert.deepEqual([figures()['hosts'], figures()['deadHosts']], [2, 1]);
+      // On a slow machine its rest may just be over; then it is tried once more.
+      while (figures()['deadHosts'] !== 1) await index({ document: {} });
 
       const { connect, operate } = await stagesOf({ ...overrides, indexName });
       assert.equal(operate.status, 'passed', JSON.stringify(operate));
@@ -334,6 +337,39 @@ for (const product of ['opensearch', 'elasticsearch'] as SearchProduct[])
       });
       for (let n = 0; n < 4; n++) await revived.index({ id: String(n), document: { n } });
       assert.ok(back.seen.length > 0 && back.seen.length < 5, 'requests go round');
+    });
+
+    await t.test('a host that accepts and never answers is waited for once at a time', async (s) => {
+      const silent = createServer();
+      const sockets = new Set<Socket>();
+      let accepted = 0;
+      silent.on('connection', (socket) => {
+        accepted++;
+        sockets.add(socket.on('error', () => {}));
+      });
+      silent.listen(0, host);
+      await once(silent, 'listening');
+      s.after(() => {
+        for (const socket of sockets) socket.destroy();
+        silent.close();
+      });
+      const { port } = silent.address() as AddressInfo;
+      const { index, figures } = await open(s, {
+        elasticHostList: [...at(port).elasticHostList, ...at(node.port).elasticHostList],
+        indexName: freshIndex(),
+        connectionTimeoutInMs: 300,
+      });
+      while (figures()['deadHosts'] !== 1) await index({ document: {} });
+      // Its rest is over: it has to show that it is back before it is given a request.
+      await sleep(1100);
+      const before = accepted;
+      while (accepted === before) await index({ document: {} });
+      const { operate } = await stagesOf({
+        elasticHostList: [...at(port).elasticHostList, ...at(node.port).elasticHostList],
+        connectionTimeoutInMs: 300,
+      });
+      assert.equal(operate.status, 'passed', JSON.stringify(operate));
+      assert.match(operate.hint ?? '', /Not every host works/);
     });
 
     await t.test('a restart loses no acknowledged document', async (s) => {

@@ -1,18 +1,16 @@
 import { execFile } from 'node:child_process';
-import { access, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Admin } from '@platformatic/kafka';
 import { type Authority, type Certificate, createAuthority } from './certificates.ts';
+import { mavenJars } from './maven.ts';
 import {
   type Daemon,
-  findProgram,
   freePort,
   needProgram,
   privateDirectory,
-  ServerMissing,
   type Service,
   startDaemon,
   waitUntil,
@@ -64,7 +62,11 @@ export interface KafkaService extends Service {
  */
 export async function startKafka(options: KafkaOptions = {}): Promise<KafkaService> {
   const java = needProgram('Kafka', 'java');
-  const classPath = join(await libraries(), '*');
+  const jars = await mavenJars('Kafka', [
+    { group: 'org.apache.kafka', name: 'kafka_2.13', version: kafkaVersion },
+    { group: 'org.slf4j', name: 'slf4j-reload4j', version: '1.7.36' },
+  ]);
+  const classPath = jars.join(delimiter);
   const directory = await privateDirectory('kafka');
   const host = '127.0.0.1';
   const authority = options.authority ?? createAuthority();
@@ -281,45 +283,6 @@ function brokerSettings(given: {
     'log.cleaner.enable': 'false',
     'controlled.shutdown.enable': 'false',
   };
-}
-
-/** Directory with Kafka's jars, filled once. */
-async function libraries(): Promise<string> {
-  const cache =
-    process.env['PLUGBOARD_TEST_SERVICES_CACHE'] ?? join(homedir(), '.cache', 'plugboard-test-services');
-  const path = join(cache, `kafka-${kafkaVersion}`);
-  if (await exists(path)) return path;
-  const maven = findProgram('mvn');
-  if (!maven) throw new ServerMissing('Kafka', `mvn (to fetch its jars into ${path})`);
-  await mkdir(cache, { recursive: true });
-  const directory = await privateDirectory('kafka-jars');
-  // Beside the cache's own entries, so that a rename suffices; another test may be fetching at the same time.
-  const fetched = `${path}.${process.pid}`;
-  try {
-    await writeFile(
-      join(directory.path, 'pom.xml'),
-      `<project><modelVersion>4.0.0</modelVersion><groupId>test</groupId><artifactId>kafka</artifactId><version>1</version><dependencies><dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>${kafkaVersion}</version></dependency><dependency><groupId>org.slf4j</groupId><artifactId>slf4j-reload4j</artifactId><version>1.7.36</version></dependency></dependencies></project>`,
-    );
-    await run(maven, ['-q', '-B', 'dependency:copy-dependencies', `-DoutputDirectory=${fetched}`], {
-      cwd: directory.path,
-      env: { ...process.env, PATH: process.env['PATH'] ?? ['/usr/bin', '/bin'].join(delimiter) },
-    });
-    if ((await readdir(fetched)).length < 20) throw new Error('Maven fetched too few jars');
-    await rename(fetched, path).catch(async (error: unknown) => {
-      if (!(await exists(path))) throw error;
-    });
-  } finally {
-    await rm(fetched, { recursive: true, force: true });
-    await directory.remove();
-  }
-  return path;
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** Kafka reads private keys in PKCS#8 only. */

@@ -37,6 +37,7 @@ export const proofs: Record<ConnectionTypeId, Proof> = {
     proven: ['PostgreSQL 15.18', 'MariaDB 10.11', 'Trino 435', 'mongo-java-server 1.47'],
     unproven: [
       'MySQL 8 (only MariaDB was at hand)',
+      'SQL Server (peers that misbehave only)',
       'MongoDB itself, its log-in and replica sets (mongo-java-server has neither)',
     ],
   },

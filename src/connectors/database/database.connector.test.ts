@@ -87,7 +87,6 @@ test("the seed's own example opens without network", async () => {
 test('kinds of database without a driver here are refused by name, not taken for another', async () => {
   const urls = {
     ORACLE: 'jdbc:oracle:thin:@db.example.com:1521/orders',
-    SQL_SERVER: 'jdbc:sqlserver://db.example.com:1433;databaseName=orders',
   };
   for (const [dbType, jdbcUrl] of Object.entries(urls)) {
     const { code, message } = await refusal({ jdbcUrl });

@@ -28,6 +28,14 @@ const drivers: Partial<Record<DbType, () => Promise<DatabaseDriver>>> = {
     ]);
     return sqlDriver(mysqlDialect, { unsaid: 'prefer', how: 'sslMode=VERIFY_IDENTITY' });
   },
+  async SQL_SERVER() {
+    const [{ sqlDriver }, { sqlServerDialect }] = await Promise.all([
+      import('./sql-client.ts'),
+      import('./sql-server.dialect.ts'),
+    ]);
+    // As Microsoft's own driver does since its version 10.2.
+    return sqlDriver(sqlServerDialect, { unsaid: 'demand', how: 'encrypt=true' });
+  },
   async TRINO() {
     const [{ sqlDriver }, { trinoDialect }] = await Promise.all([
       import('./sql-client.ts'),

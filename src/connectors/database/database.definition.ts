@@ -336,6 +336,8 @@ export const database = defineConnectionType({
     'The class named as the driver is never loaded.',
     "Proven live in this version: PostgreSQL 15, MariaDB 10.11, Trino 435 (parameters need 418 or later); MONGODB against mongo-java-server 1.47, which has no log-in and no replica sets, so that SCRAM and `mongodb+srv` are the driver's and unproven here.",
     "Connected by the vendor's driver, not proven against a real server: SQL_SERVER. Its decimals beyond 15 digits are rounded by that driver, and its times end at milliseconds.",
+    'Stored but not connected in this version: ORACLE, SYBASE, DB2, APACHE_HIVE, APACHE_IMPALA.',
+    'maxStatements has an effect for POSTGRES and MYSQL alone.',
     'MONGODB: documents go in and come out as Extended JSON v2 (`{"$oid": …}`), integers beyond 53 bits as `{"$numberLong": …}`.',
   ],
   operations: {

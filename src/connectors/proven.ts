@@ -51,8 +51,9 @@ export const proofs: Record<ConnectionTypeId, Proof> = {
   snmp: {
     proven: [
       'snmptrapd 5.9.3 (V1, V2c, V3; TRAP and INFORM; UDP and TCP; all six authentication protocols, each with DES, AES-128, AES-192 and AES-256 in both key extensions)',
+      'SNMP4J 3.8.2 (INFORM; 3DES, AES-192 and AES-256 in both key extensions)',
     ],
-    unproven: ['Priv3DES, which snmptrapd lacks: only its keys are compared, with the vectors of its draft'],
+    unproven: [],
   },
   'linux-script': { proven: ['OpenSSH 9.2'], unproven: [] },
   'ops-genie': {

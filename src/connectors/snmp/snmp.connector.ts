@@ -197,7 +197,10 @@ function readUser(config: SnmpConfig): UsmUser {
   const name = config.securityName ?? config.securityOrCommunityName;
   if (version !== 'V3') return { name };
   if (Buffer.byteLength(name) > 32)
-    throw refused('securityOrCommunityName', 'is longer than the 32 octets of a user name in V3');
+    throw refused(
+      config.securityName == null ? 'securityOrCommunityName' : 'securityName',
+      'is longer than the 32 octets of a user name in V3',
+    );
   if (level === 'NOAUTH_NOPRIV' || level === null) return { name };
   const { usmUserAuthenticationProtocol, authPassphrase, usmUserPrivacyProtocol, privPassphrase } = config;
   if (usmUserAuthenticationProtocol == null || authPassphrase == null)

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createContext, testConnection } from '../../../test/contract/connector-context.ts';
 import { connectorContract } from '../../../test/contract/connector-contract.ts';
 import { freePort, startOrSkip } from '../../../test/services/service.ts';
+import { startSnmp4j } from '../../../test/services/snmp4j.ts';
 import { type SnmptrapdService, startSnmptrapd, type TrapUser } from '../../../test/services/snmptrapd.ts';
 import type { NotifyInput, SnmpConfig } from './notification.ts';
 import { snmpConnector } from './snmp.connector.ts';
@@ -381,4 +382,37 @@ test('values that a type cannot hold are refused by their field', async (t) => {
       ),
     failsWith('invalid_configuration'),
   );
+});
+
+test('SNMP4J, with the privacy protocols that snmptrapd lacks', async (t) => {
+  const service = await startOrSkip(t, () => startSnmp4j(authPassphrase, privPassphrase));
+  if (!service) return;
+  t.after(() => service.stop());
+  for (const [usmUserAuthenticationProtocol, short] of [
+    ['AuthMD5', 'MD5'],
+    ['AuthSHA', 'SHA'],
+    ['AuthHMAC192SHA256', 'SHA256'],
+  ] as const)
+    for (const usmUserPrivacyProtocol of [
+      'Priv3DES',
+      'PrivAES192',
+      'PrivAES256',
+      'PrivAES192with3DES',
+      'PrivAES256with3DES',
+    ] as const) {
+      const securityName = `${short}-${usmUserPrivacyProtocol}`;
+      const { notify } = await open(t, {
+        ...secure,
+        connectionString: `udp:127.0.0.1/${service.port}`,
+        usmUserAuthenticationProtocol,
+        usmUserPrivacyProtocol,
+        securityName,
+      });
+      assert.equal((await notify({ message: 'hello' })).acknowledged, true, securityName);
+      const deadline = Date.now() + 20_000;
+      while (!service.received().includes(`INFORM ${securityName} hello`)) {
+        assert.ok(Date.now() < deadline, securityName);
+        await sleep(20);
+      }
+    }
 });

@@ -63,7 +63,6 @@ async function registerCall(target: string): Promise<void> {
     network: createNetwork({ policy: createEgressPolicy() }),
     trust: createTrust(),
     logRoots: [],
-    logRoots: [],
     warn() {},
   });
   app.post('/call/', async (request) => ({

@@ -111,7 +111,11 @@ test('peers that are no SQL Server end in a typed error and leave no socket', as
     ['bytes', (socket) => socket.write(Buffer.from('d2f1008a0dfe0a11f3c3280a', 'hex')), /^protocol_error$/],
     ['half-closed', (socket) => socket.end(), /^(connection_lost|protocol_error)$/],
     // A whole, empty answer to PRELOGIN: no encryption is offered.
-    ['no TLS', (socket) => socket.write(Buffer.from('0401000f000001000100060001ff02', 'hex')), /^tls_not_offered$/],
+    [
+      'no TLS',
+      (socket) => socket.write(Buffer.from('0401000f000001000100060001ff02', 'hex')),
+      /^tls_not_offered$/,
+    ],
   ];
   for (const [name, onSocket, code] of cases) {
     const peer = await startPeer(t, onSocket);

@@ -181,7 +181,7 @@ export function namedObjectRoutes<
           body: routes.body,
           response: { 200: changeAnswer },
         },
-        ...preValidationOf(routes),
+        ...preCreationOf(routes),
       },
       async (request) => {
         const input = inputOf(request);
@@ -246,10 +246,32 @@ export function namedObjectRoutes<
 function preValidationOf<Input, View>({ multipart }: NamedObjectRoutes<Input, View>) {
   if (!multipart) return {};
   return {
+    preValidation: async (request: FastifyRequest) => takeForm(request, multipart),
+  };
+}
+
+/** As for every write; and the name of a new object is checked like one in the body when the path gives it. */
+function preCreationOf<Input, View>({ multipart }: NamedObjectRoutes<Input, View>) {
+  return {
     preValidation: async (request: FastifyRequest) => {
-      const isForm = request.headers['content-type']?.toLowerCase().startsWith('multipart/form-data');
-      const fields = request.body as Record<string, unknown>;
-      request.body = isForm || typeof fields === 'object' ? multipart(fields ?? {}) : fields;
+      if (multipart) takeForm(request, multipart);
+      const { name } = request.params as { name?: string };
+      const { body } = request;
+      if (name !== undefined && isObject(body) && body['name'] === undefined)
+        request.body = { ...body, name };
     },
   };
+}
+
+function takeForm(
+  request: FastifyRequest,
+  multipart: (fields: Record<string, unknown>) => Record<string, unknown>,
+): void {
+  const isForm = request.headers['content-type']?.toLowerCase().startsWith('multipart/form-data');
+  const fields = request.body as Record<string, unknown>;
+  request.body = isForm || typeof fields === 'object' ? multipart(fields ?? {}) : fields;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -355,6 +355,12 @@ export class FtpSession implements FileSession {
     secured.on('session', (ticket) => {
       ftp.tlsSessionStore = ticket;
     });
+    // basic-ftp takes a known cipher for a finished handshake, but a session that is resumed knows its
+    // own from the start: a short file would be sent, and the connection ended, before the handshake.
+    secured.getCipher = (() => undefined) as never;
+    secured.prependOnceListener('secureConnect', () => {
+      delete (secured as Partial<TLSSocket>).getCipher;
+    });
     this.#use(ftp, secured);
     secured.once('close', () => socket.destroy());
     return response;

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { ERRORS } from '../../src/errors.ts';
 import { createNetwork } from '../../src/worker/egress.ts';
@@ -7,7 +6,8 @@ import { createEgressPolicy } from '../../src/worker/egress-policy.ts';
 import { type FuzzRequest, fuzzRequests, type OpenApiDocument } from '../harness/fuzz-requests.ts';
 import { type Plugboard, startPlugboard } from '../harness/plugboard.ts';
 
-const seed = Number(process.env['FUZZ_SEED'] ?? randomInt(1_000_000_000));
+// The same requests each time, so that a red run is red for everybody; another seed looks elsewhere.
+const seed = Number(process.env['FUZZ_SEED'] ?? 20_261_122);
 const count = Number(process.env['FUZZ_REQUESTS'] ?? 20_000);
 const atOnce = 24;
 

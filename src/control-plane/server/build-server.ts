@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import Fastify, { type FastifyInstance, LogController } from 'fastify';
 import type { WebSocketServer } from 'ws';
 import { type Channel, WORKER_STREAM_PATH } from '../../contract/channel.ts';
@@ -9,6 +10,7 @@ import { bootstrapAdminToken } from '../auth/admin-token.ts';
 import { registerFormParser } from '../auth/form-parser.ts';
 import { logInRoutes } from '../auth/log-in.routes.ts';
 import { createLogIn } from '../auth/log-in.service.ts';
+import { meRoutes } from '../auth/me.routes.ts';
 import { tokenRoutes } from '../auth/tokens.routes.ts';
 import { createTokens, purgeLogIns } from '../auth/tokens.service.ts';
 import { userRoutes } from '../auth/users.routes.ts';
@@ -39,6 +41,7 @@ import { variableRoutes } from '../variables/variables.routes.ts';
 import { createVariables } from '../variables/variables.service.ts';
 import { registerAccess } from './access-hook.ts';
 import { connectionTypeRoutes } from './connection-types.routes.ts';
+import { consoleRoutes } from './console.routes.ts';
 import { docsRoutes } from './docs.routes.ts';
 import { answerBadPath, answerMalformedHttp, registerErrorHandler } from './error-handler.ts';
 import { publishEvents } from './event-sources.ts';
@@ -192,6 +195,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   environmentRoutes(app, { environments });
   workerRoutes(app, { db, environments, workers });
   logInRoutes(app, { logIn: createLogIn(db, access) });
+  meRoutes(app, { access, projects });
   const tokens = createTokens(db, access);
   tokenRoutes(app, { tokens });
   const expiring = createExpiring({ db, access, projects, tokens });
@@ -201,6 +205,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   eventRoutes(app, { access, events });
   metricsRoutes(app, { db, access, workers, loopback: () => loopback, version });
   docsRoutes(app, openApi);
+  consoleRoutes(app, { directory: join(import.meta.dirname, '../../../console/dist') });
   refreshTokensAfterChanges(app, hub);
 
   const housekeeping = setInterval(() => {
@@ -296,7 +301,8 @@ function isDeeperThan(value: unknown, limit: number): boolean {
 
 function hardenHeaders(app: FastifyInstance): void {
   app.addHook('onSend', (_request, reply, _payload, done) => {
-    reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store');
+    reply.header('x-content-type-options', 'nosniff');
+    if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store');
     done();
   });
 }

@@ -1,3 +1,5 @@
+import { type StreamEvent, streamEvents } from './event-stream.ts';
+
 /** A failure as Plugboard answers it, or `unreachable` when it does not answer. */
 export class PlugboardError extends Error {
   /** HTTP status; 0 when there was no answer. */
@@ -50,24 +52,49 @@ export interface ListAnswer<Item> {
   resultCount: number;
 }
 
+export interface TestStage {
+  stage: 'resolve' | 'connect' | 'tls' | 'authenticate' | 'operate';
+  status: 'passed' | 'failed' | 'skipped';
+  durationMs?: number;
+  detail?: string;
+  hint?: string;
+  code?: string;
+  retryable?: boolean;
+}
+
+/** Where a test runs. */
+export interface TestTarget {
+  environmentName: string;
+  worker: string;
+}
+
+export interface TestResult extends TestTarget {
+  success: boolean;
+  durationMs: number;
+  stages: TestStage[];
+  warnings?: string[];
+  error?: string;
+  reason?: string;
+  error_description?: string;
+}
+
 export interface TestAnswer {
   success: boolean;
-  results: {
-    environmentName: string;
-    worker: string;
-    success: boolean;
-    durationMs: number;
-    stages: {
-      stage: string;
-      status: 'passed' | 'failed' | 'skipped';
-      durationMs?: number;
-      detail?: string;
-      hint?: string;
-      code?: string;
-    }[];
-    warnings?: string[];
-    error_description?: string;
-  }[];
+  results: TestResult[];
+  warnings?: string[];
+}
+
+export type TestEvent =
+  | { type: 'started'; targets: TestTarget[] }
+  | ({ type: 'stage'; stage: TestStage | { stage: TestStage['stage']; status: 'running' } } & TestTarget)
+  | { type: 'result'; result: TestResult }
+  | { type: 'finished'; success: boolean; warnings?: string[] };
+
+export interface TestQuery {
+  environment?: string;
+  worker?: string;
+  /** Default 30,000 ms. */
+  timeoutMs?: number;
 }
 
 export interface TypeAnswer {
@@ -90,6 +117,13 @@ export interface PlugboardOptions {
 
 type Query = Record<string, string | number | boolean | undefined>;
 
+export interface RequestOptions {
+  body?: unknown;
+  query?: Query;
+  headers?: Record<string, string>;
+  signal?: AbortSignal;
+}
+
 /** Typed calls of Plugboard's HTTP API; every failure is a `PlugboardError`. */
 export class Plugboard {
   readonly #url: string;
@@ -103,47 +137,78 @@ export class Plugboard {
   }
 
   /** Any call of the API, for what has no method here. */
-  async request<Answer>(
+  async request<Answer>(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
+    return (await this.exchange<Answer>(method, path, options)).answer;
+  }
+
+  /** As `request`, with the headers of the answer, where the ETag is. */
+  async exchange<Answer>(
     method: string,
     path: string,
-    options: { body?: unknown; query?: Query } = {},
-  ): Promise<Answer> {
+    options: RequestOptions = {},
+  ): Promise<{ answer: Answer; headers: Headers }> {
+    const timeout = AbortSignal.timeout(this.#timeoutMs);
+    const response = await this.open(method, path, {
+      ...options,
+      signal: options.signal ? AbortSignal.any([options.signal, timeout]) : timeout,
+    });
+    try {
+      return { answer: parsed(await response.text()) as Answer, headers: response.headers };
+    } catch (cause) {
+      throw this.#unreachable(cause);
+    }
+  }
+
+  /** The answer before its body is read, for what streams; there is no time limit but the signal's. */
+  async open(method: string, path: string, options: RequestOptions = {}): Promise<Response> {
     const target = new URL(`${this.#url}${path}`);
     for (const [name, value] of Object.entries(options.query ?? {}))
       if (value !== undefined) target.searchParams.set(name, String(value));
     let response: Response;
-    let text: string;
+    let failure: unknown;
     try {
       response = await fetch(target, {
         method,
         headers: {
           authorization: `Bearer ${this.#token}`,
           ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...options.headers,
         },
         ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
-        signal: AbortSignal.timeout(this.#timeoutMs),
+        ...(options.signal ? { signal: options.signal } : {}),
         redirect: 'error',
       });
-      text = await response.text();
+      if (response.ok) return response;
+      failure = parsed(await response.text());
     } catch (cause) {
-      throw new PlugboardError(
-        0,
-        { error: 'unreachable', error_description: `No answer from ${this.#url}: ${reasonOf(cause)}` },
-        cause,
-      );
+      throw this.#unreachable(cause);
     }
-    const answer = parsed(text);
-    if (!response.ok)
-      throw new PlugboardError(
-        response.status,
-        isErrorBody(answer)
-          ? answer
-          : {
-              error: 'unexpected',
-              error_description: `${target.origin} answered ${response.status} and no error of Plugboard's`,
-            },
-      );
-    return answer as Answer;
+    throw new PlugboardError(
+      response.status,
+      isErrorBody(failure)
+        ? failure
+        : {
+            error: 'unexpected',
+            error_description: `${target.origin} answered ${response.status} and no error of Plugboard's`,
+          },
+    );
+  }
+
+  #unreachable(cause: unknown): PlugboardError {
+    return new PlugboardError(
+      0,
+      { error: 'unreachable', error_description: `No answer from ${this.#url}: ${reasonOf(cause)}` },
+      cause,
+    );
+  }
+
+  /** What happens, as it happens, for what the token may see, until the signal aborts or the token ends. */
+  async *events(options: { project?: string; signal?: AbortSignal } = {}): AsyncGenerator<StreamEvent> {
+    const response = await this.open('GET', '/apiops/events/', {
+      query: { project: options.project },
+      ...(options.signal ? { signal: options.signal } : {}),
+    });
+    yield* streamEvents(response);
   }
 
   listConnections(
@@ -172,12 +237,19 @@ export class Plugboard {
   }
 
   /** A failed test is an answer, not an error. */
-  testConnection(
-    project: string,
-    name: string,
-    query: { environment?: string; worker?: string; timeoutMs?: number } = {},
-  ) {
-    return this.request<TestAnswer>('POST', `${connections(project, name)}test/`, { query });
+  testConnection(project: string, name: string, query: TestQuery = {}) {
+    return this.request<TestAnswer>('POST', `${connections(project, name)}test/`, { query: { ...query } });
+  }
+
+  /** The same, stage by stage as the workers report; leaving the loop or aborting cancels the test on the workers. */
+  watchTest(project: string, name: string, query: TestQuery = {}, signal?: AbortSignal) {
+    return this.#testEvents(`${connections(project, name)}test/`, { query: { ...query } }, signal);
+  }
+
+  /** As `watchTest`, of a body that is not stored; its secrets that are null come from the stored connection of its name. */
+  watchDraftTest(project: string, body: Connection, query: TestQuery = {}, signal?: AbortSignal) {
+    const path = `/apiops/projects/${encodeURIComponent(project)}/connection-test/`;
+    return this.#testEvents(path, { body, query: { ...query } }, signal);
   }
 
   /** Runs an operation of a connection and answers its result. */
@@ -243,6 +315,24 @@ export class Plugboard {
 function connections(project: string, name?: string): string {
   const base = `/apiops/projects/${encodeURIComponent(project)}/connections/`;
   return name === undefined ? base : `${base}${encodeURIComponent(name)}/`;
+}
+
+/** Reads by hand what browsers do not all iterate over; ending early cancels the answer. */
+async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string, void> {
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let rest = '';
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      const lines = (rest + decoder.decode(value, { stream: !done })).split('\n');
+      rest = lines.pop()!;
+      for (const line of lines) if (line !== '') yield line;
+      if (done) return;
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
 }
 
 function parsed(text: string): unknown {

@@ -1,4 +1,5 @@
 import { type StreamEvent, streamEvents } from './event-stream.ts';
+import { linesOf } from './lines.ts';
 
 /** A failure as Plugboard answers it, or `unreachable` when it does not answer. */
 export class PlugboardError extends Error {
@@ -208,7 +209,17 @@ export class Plugboard {
       query: { project: options.project },
       ...(options.signal ? { signal: options.signal } : {}),
     });
-    yield* streamEvents(response);
+    if (response.body) yield* streamEvents(response.body);
+  }
+
+  async *#testEvents(path: string, options: RequestOptions, signal?: AbortSignal): AsyncGenerator<TestEvent> {
+    const response = await this.open('POST', path, {
+      ...options,
+      headers: { accept: 'application/x-ndjson' },
+      ...(signal ? { signal } : {}),
+    });
+    if (!response.body) return;
+    for await (const line of linesOf(response.body)) yield JSON.parse(line) as TestEvent;
   }
 
   listConnections(
@@ -315,24 +326,6 @@ export class Plugboard {
 function connections(project: string, name?: string): string {
   const base = `/apiops/projects/${encodeURIComponent(project)}/connections/`;
   return name === undefined ? base : `${base}${encodeURIComponent(name)}/`;
-}
-
-/** Reads by hand what browsers do not all iterate over; ending early cancels the answer. */
-async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string, void> {
-  const reader = body.getReader();
-  const decoder = new TextDecoder();
-  let rest = '';
-  try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      const lines = (rest + decoder.decode(value, { stream: !done })).split('\n');
-      rest = lines.pop()!;
-      for (const line of lines) if (line !== '') yield line;
-      if (done) return;
-    }
-  } finally {
-    reader.cancel().catch(() => {});
-  }
 }
 
 function parsed(text: string): unknown {

@@ -218,8 +218,32 @@ export class Plugboard {
       headers: { accept: 'application/x-ndjson' },
       ...(signal ? { signal } : {}),
     });
+    let isFinished = false;
+    for await (const event of this.#lines<TestEvent | ({ type: 'error' } & ErrorBody)>(response)) {
+      if (event.type === 'error') throw new PlugboardError(500, event);
+      isFinished = event.type === 'finished';
+      yield event;
+    }
+    if (!isFinished) throw this.#unreachable(new Error('the answer broke off'));
+  }
+
+  async *#lines<Line>(response: Response): AsyncGenerator<Line> {
     if (!response.body) return;
-    for await (const line of linesOf(response.body)) yield JSON.parse(line) as TestEvent;
+    const lines = linesOf(response.body);
+    try {
+      for (;;) {
+        let next: IteratorResult<string, void>;
+        try {
+          next = await lines.next();
+        } catch (cause) {
+          throw this.#unreachable(cause);
+        }
+        if (next.done) return;
+        yield JSON.parse(next.value) as Line;
+      }
+    } finally {
+      await lines.return();
+    }
   }
 
   listConnections(

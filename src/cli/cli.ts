@@ -1,5 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { Plugboard, PlugboardError, type TestAnswer } from '../../client/plugboard.ts';
+import {
+  Plugboard,
+  PlugboardError,
+  type TestEvent,
+  type TestResult,
+  type TestTarget,
+} from '../../client/plugboard.ts';
 import { clientConfig } from '../config.ts';
 import { type Command, commandHelp, type Parsed, parseCommand, UsageError } from './command-line.ts';
 
@@ -18,6 +24,8 @@ interface RunnableCommand extends Command {
 interface Printer {
   /** The answer as JSON with --json, else the text for people. */
   answer(answer: unknown, text: string): void;
+  /** Text for people, at once. */
+  line(text: string): void;
 }
 
 const connection = 'PROJECT/NAME';
@@ -121,12 +129,32 @@ const commands: RunnableCommand[] = [
     async run(api, parsed, print) {
       const { project, name } = connectionOf(parsed.positionals[0]!);
       const [environment, worker] = [parsed.text('environment'), parsed.text('worker')];
-      const answer = await api.testConnection(project, name, {
+      const query = {
         ...(environment === undefined ? {} : { environment }),
         ...(worker === undefined ? {} : { worker }),
-      });
-      print.answer(answer, testText(answer));
-      return answer.success ? exitCodes.done : exitCodes.failed;
+      };
+      if (parsed.has('json')) {
+        const answer = await api.testConnection(project, name, query);
+        print.answer(answer, '');
+        return answer.success ? exitCodes.done : exitCodes.failed;
+      }
+      let success = false;
+      let isAlone = true;
+      for await (const event of api.watchTest(project, name, query)) {
+        if (event.type === 'started') {
+          isAlone = event.targets.length === 1;
+          if (isAlone) print.line(`${placeOf(event.targets[0]!)}:`);
+        } else if (event.type === 'finished') {
+          ({ success } = event);
+          for (const warning of event.warnings ?? []) print.line(`! ${warning}`);
+        } else {
+          // Of several workers that report side by side, each line says whose it is.
+          const lead = isAlone ? '' : `${placeOf(event.type === 'stage' ? event : event.result)}: `;
+          const lines = event.type === 'stage' ? stageLines(event.stage) : resultLines(event.result);
+          for (const line of lines) print.line(`${lead}${line}`);
+        }
+      }
+      return success ? exitCodes.done : exitCodes.failed;
     },
   },
   {
@@ -231,6 +259,7 @@ export async function runCli(
       return exitCodes.done;
     }
     return await command.run(await connect(parsed), parsed, {
+      line: (text) => output.out(`${text}\n`),
       answer: (answer, text) => output.out(`${parsed.has('json') ? JSON.stringify(answer) : text}\n`),
     });
   } catch (error) {
@@ -307,19 +336,24 @@ async function readAll(stream: NodeJS.ReadableStream): Promise<string> {
 
 const marks = { passed: '✓', failed: '✗', skipped: '–' } as const;
 
-function testText(answer: TestAnswer): string {
-  return answer.results
-    .map(({ environmentName, worker, success, durationMs, stages, warnings, error_description }) =>
-      [
-        `${environmentName} / ${worker}: ${success ? 'works' : 'does not work'} (${durationMs} ms)`,
-        ...stages.map(
-          ({ stage, status, durationMs: ms, detail }) =>
-            `  ${marks[status]} ${stage.padEnd(13)}${ms === undefined ? '' : `${ms} ms  `}${detail ?? ''}`,
-        ),
-        ...stages.flatMap(({ hint }) => (hint ? [`    → ${hint}`] : [])),
-        ...(error_description ? [`  ${error_description}`] : []),
-        ...(warnings ?? []).map((warning) => `  ! ${warning}`),
-      ].join('\n'),
-    )
-    .join('\n');
+function placeOf({ environmentName, worker }: TestTarget): string {
+  return `${environmentName} / ${worker}`;
+}
+
+function stageLines(stage: Extract<TestEvent, { type: 'stage' }>['stage']): string[] {
+  if (stage.status === 'running') return [];
+  const { status, durationMs, detail, hint } = stage;
+  const took = durationMs === undefined ? '' : `${durationMs} ms  `;
+  return [
+    `  ${marks[status]} ${stage.stage.padEnd(13)}${took}${detail ?? ''}`.trimEnd(),
+    ...(hint ? [`    → ${hint}`] : []),
+  ];
+}
+
+function resultLines({ success, durationMs, warnings, error_description }: TestResult): string[] {
+  return [
+    ...(error_description ? [`  ${error_description}`] : []),
+    ...(warnings ?? []).map((warning) => `  ! ${warning}`),
+    `${success ? 'works' : 'does not work'} (${durationMs} ms)`,
+  ];
 }

@@ -84,6 +84,8 @@ export type FromWorker =
   | { kind: 'received'; seq: number }
   | { kind: 'verdicts'; items: Verdict[] }
   | { kind: 'health'; items: HealthReport[] }
+  /** A stage of a test begins; a control plane that does not know this kind passes over it. */
+  | { kind: 'stage-begun'; request: string; stage: StageName }
   | { kind: 'stage'; request: string; stage: StageResult }
   | { kind: 'answer'; request: string; result: unknown }
   | { kind: 'failure'; request: string; failure: Failure };

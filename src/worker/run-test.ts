@@ -55,6 +55,7 @@ export async function runTest(
   request: TestRequest,
   onStage: (stage: StageResult) => void,
   signal?: AbortSignal,
+  onStageBegun?: (stage: StageName) => void,
 ): Promise<TestResult> {
   const startedAt = performance.now();
   const results: StageResult[] = [];
@@ -105,6 +106,7 @@ export async function runTest(
       expectNext(stage);
       const mine: NonNullable<typeof current> = { stage, startedAt: performance.now() };
       current = mine;
+      onStageBegun?.(stage);
       try {
         const value = await work({
           detail: (text) => {

@@ -380,6 +380,7 @@ export class Worker {
       message,
       (stage) => this.#sendRaw({ kind: 'stage', request, stage }),
       signal,
+      (stage) => this.#sendRaw({ kind: 'stage-begun', request, stage }),
     );
   }
 

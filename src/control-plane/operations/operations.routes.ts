@@ -1,19 +1,19 @@
+import { PassThrough } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import type { StageResult, TestResult } from '../../contract/worker-protocol.ts';
-import { AppError } from '../../errors.ts';
+import { acceptsNdjson, NDJSON } from '../../contract/ndjson.ts';
+import { STAGES } from '../../contract/worker-protocol.ts';
+import { AppError, errorBody } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
-import { type Config, definitionOf, invalid } from '../connections/body-checks.ts';
+import { definitionOf, invalid } from '../connections/body-checks.ts';
 import { connectionCaller } from '../connections/connections.routes.ts';
 import type { Connections } from '../connections/connections.service.ts';
-import type { ConnectedWorker, ConnectedWorkers } from '../deployments/connected-workers.ts';
+import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
-import { createRateLimiter } from '../server/rate-limits.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { WorkerHub } from '../server/worker-hub.ts';
-import type { Resolved } from '../variables/resolver.ts';
-import { TargetGuard } from './target-guard.ts';
+import { StagedTests, type TestedConnection, type TestQuery } from './staged-tests.ts';
 
 interface Services {
   access: Access;
@@ -24,7 +24,6 @@ interface Services {
 }
 
 const maxInputBytes = 64 * 1024 * 1024;
-const defaultTestTimeoutMs = 30_000;
 const defaultOperationTimeoutMs = 60_000;
 
 const timeoutQuery = Type.Optional(
@@ -40,156 +39,92 @@ const placeQuery = {
 };
 const connectionParams = Type.Object({ project: Type.String(), connection: Type.String() });
 
-interface PlaceQuery {
-  environment?: string;
-  worker?: string;
-  timeoutMs?: string;
-}
+const streamedTest =
+  'With Accept: application/x-ndjson the answer comes as it is found, one JSON object a line: started, each stage as it begins and ends, a result for each worker, finished. Hanging up cancels the test.';
+const target = { environmentName: Type.String(), worker: Type.String() };
+const testLine = Type.Union([
+  Type.Object({ type: Type.Literal('started'), targets: Type.Array(Type.Object(target)) }),
+  Type.Object({
+    type: Type.Literal('stage'),
+    ...target,
+    stage: Type.Object({
+      stage: Type.Enum([...STAGES]),
+      status: Type.Enum(['running', 'passed', 'failed', 'skipped']),
+      durationMs: Type.Optional(Type.Integer()),
+      detail: Type.Optional(Type.String()),
+      hint: Type.Optional(Type.String()),
+      code: Type.Optional(Type.String()),
+      retryable: Type.Optional(Type.Boolean()),
+    }),
+  }),
+  Type.Object({
+    type: Type.Literal('result'),
+    result: Type.Object({ ...target, success: Type.Boolean() }, { additionalProperties: true }),
+  }),
+  Type.Object({
+    type: Type.Literal('finished'),
+    success: Type.Boolean(),
+    warnings: Type.Optional(Type.Array(Type.String())),
+  }),
+]);
 
 /** Tests and operations: what workers do with a connection when they are asked. */
 export function operationRoutes(app: FastifyInstance, services: Services): void {
-  const { access, connections, deployments, workers, hub } = services;
-  const testsByToken = createRateLimiter({ perMinute: 60 });
-  const guard = new TargetGuard();
+  const { access, connections, deployments, hub } = services;
+  const tests = new StagedTests(services);
 
-  /** The workers a test runs on: the named ones, or all of every environment of the connection. */
-  function testers(
-    request: FastifyRequest,
-    connection: string,
-    environments: string[],
-    query: PlaceQuery,
-  ): ConnectedWorker[] {
-    if (query.environment !== undefined && !environments.includes(query.environment))
-      throw invalid([
-        { field: 'environment', message: `must be one of ${environments.join(', ') || '(there are none)'}` },
-      ]);
-    const wanted = query.environment === undefined ? environments : [query.environment];
-    const allowed = wanted.filter((environment) =>
-      access.allows(request.principal, 'CONNECTIONS:TEST', {
-        project: request.project.name,
-        connection,
-        environment,
-      }),
-    );
-    if (allowed.length === 0)
-      access.require(request.principal, 'CONNECTIONS:TEST', {
-        project: request.project.name,
-        connection,
-        ...(wanted[0] === undefined ? {} : { environment: wanted[0] }),
-      });
-    const found = allowed
-      .flatMap((environment) => workers.of(environment))
-      .filter((worker) => query.worker === undefined || worker.name === query.worker);
-    if (found.length === 0)
-      throw new AppError(
-        'no_worker',
-        query.worker === undefined
-          ? `No worker of ${wanted.join(', ') || 'any environment'} is connected`
-          : `No worker '${query.worker}' of ${wanted.join(', ')} is connected`,
-      );
-    return found;
-  }
-
-  /** A configuration as each environment of the workers has it. */
-  async function resolvedIn(
-    project: ProjectRow,
-    { type, config }: { type: string; config: Config },
-    testing: readonly ConnectedWorker[],
-  ): Promise<Map<string, Resolved>> {
-    const resolver = deployments.resolver();
-    const resolved = new Map<string, Resolved>();
-    for (const { environment } of testing)
-      if (!resolved.has(environment.name))
-        resolved.set(environment.name, await resolver.resolve(project.id, type, config, environment.name));
-    return resolved;
-  }
-
-  async function runTests(
+  /** Runs a test and answers it: whole, or as it goes where the client asks for that. */
+  async function answerTest(
     request: FastifyRequest,
     reply: FastifyReply,
-    draft: { name: string; type: string; config: Config; warnings?: string[] },
-    query: PlaceQuery,
-  ): Promise<object> {
-    const { project, principal } = request;
-    const environments = targetsOf(
-      project,
-      typeof draft.config['selectedEnvironmentId'] === 'string'
-        ? [draft.config['selectedEnvironmentId']]
-        : ((draft.config['environments'] ?? []) as string[]),
-    );
-    const chosen = testers(request, draft.name, environments, query);
-    take(testsByToken.take(principal.id), 'At most 60 tests a minute for a token');
-    const definition = definitionOf(draft.type);
-    const resolved = await resolvedIn(project, draft, chosen);
-    for (const config of distinctConfigs(resolved.values())) guard.admit(definition, config);
-    const timeoutMs = Number(query.timeoutMs ?? defaultTestTimeoutMs);
-    const gone = AbortSignal.any([principal.ended, clientGone(reply)]);
-    const results = await Promise.all(
-      chosen.map(async (worker) => {
-        const place = { environmentName: worker.environment.name, worker: worker.name };
-        const seen: StageResult[] = [];
-        const startedAt = Date.now();
-        const here = resolved.get(worker.environment.name)!;
-        if ('refusal' in here)
-          return {
-            ...place,
-            success: false,
-            durationMs: 0,
-            stages: seen,
-            error: 'target_error',
-            reason: 'missing_reference',
-            error_description: here.refusal,
-          };
-        try {
-          const result = (await hub.request(
-            worker,
-            {
-              kind: 'test',
-              project: project.name,
-              name: draft.name,
-              type: draft.type,
-              config: here.config,
-              ...(here.objects ? { objects: here.objects } : {}),
-              timeoutMs,
-            },
-            { timeoutMs, signal: gone, onStage: (stage) => seen.push(stage) },
-          )) as TestResult;
-          guard.note(definition, here.config, result.stages);
-          return { ...place, ...result };
-        } catch (error) {
-          if (!(error instanceof AppError)) throw error;
-          return {
-            ...place,
-            success: false,
-            durationMs: Date.now() - startedAt,
-            stages: seen,
-            error: error.entry.error ?? error.code,
-            error_description: error.message,
-          };
-        }
-      }),
-    );
-    return {
-      success: results.every(({ success }) => success),
-      results,
-      ...(draft.warnings?.length ? { warnings: draft.warnings } : {}),
+    draft: TestedConnection,
+    query: TestQuery,
+  ): Promise<unknown> {
+    const test = await tests.prepare(request, draft, query);
+    const signal = AbortSignal.any([request.principal.ended, clientGone(reply)]);
+    if (!acceptsNdjson(request.headers.accept)) return test.run({}, signal);
+    if (request.headers['idempotency-key'] !== undefined)
+      throw new AppError('bad_request', 'Idempotency-Key cannot be used with a streamed answer');
+    const lines = new PassThrough();
+    const write = (line: object) => {
+      if (!lines.destroyed) lines.write(`${JSON.stringify(line)}\n`);
     };
+    write({ type: 'started', targets: test.targets });
+    test
+      .run(
+        {
+          onStage: (target, stage) => write({ type: 'stage', ...target, stage }),
+          onResult: (result) => write({ type: 'result', result }),
+        },
+        signal,
+      )
+      .then(
+        ({ success, warnings }) => write({ type: 'finished', success, ...(warnings ? { warnings } : {}) }),
+        (error) => {
+          request.log.error({ reqId: request.id, err: error }, 'a streamed test failed in an unknown way');
+          write({ type: 'error', ...errorBody(new AppError('internal_error'), request.id) });
+        },
+      )
+      .finally(() => lines.end());
+    // A proxy in between must hand on each line as it comes.
+    return reply.type(NDJSON).header('x-accel-buffering', 'no').send(lines);
   }
 
-  app.post<{ Params: { project: string; connection: string }; Querystring: PlaceQuery }>(
+  app.post<{ Params: { project: string; connection: string }; Querystring: TestQuery }>(
     '/apiops/projects/:project/connections/:connection/test/',
     {
-      config: { access: { project: ['CONNECTIONS:TEST'] } },
+      config: { access: { project: ['CONNECTIONS:TEST'] }, lines: testLine },
       schema: {
         tags: ['tests'],
         summary: 'Run the staged test on one or all workers, side by side',
+        description: streamedTest,
         params: connectionParams,
         querystring: Type.Object(placeQuery),
       },
     },
     async (request, reply) => {
       const row = await connections.need(request.project, request.params.connection);
-      return runTests(
+      return answerTest(
         request,
         reply,
         { name: row.name, type: row.type, config: connections.openConfig(row) },
@@ -198,15 +133,20 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
     },
   );
 
-  app.post<{ Params: { project: string }; Querystring: PlaceQuery }>(
+  app.post<{ Params: { project: string }; Querystring: TestQuery }>(
     '/apiops/projects/:project/connection-test/',
     {
       bodyLimit: 1024 * 1024,
-      config: { access: { project: ['CONNECTIONS:MANAGE', 'CONNECTIONS:TEST'] }, body: 'connection' },
+      config: {
+        access: { project: ['CONNECTIONS:MANAGE', 'CONNECTIONS:TEST'] },
+        body: 'connection',
+        lines: testLine,
+      },
       schema: {
         tags: ['tests'],
         summary:
           'Test a body that is not stored; secrets left out come from the stored connection of its name',
+        description: streamedTest,
         params: Type.Object({ project: Type.String() }),
         querystring: Type.Object(placeQuery),
       },
@@ -219,7 +159,7 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
           project: request.project.name,
           connection: draft.name,
         });
-      return runTests(request, reply, draft, request.query);
+      return answerTest(request, reply, draft, request.query);
     },
   );
 
@@ -277,13 +217,6 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
   );
 }
 
-/** Each distinct configuration once, so that one target counts once. */
-function distinctConfigs(all: Iterable<Resolved>): Config[] {
-  const known = new Map<string, Config>();
-  for (const one of all) if ('config' in one) known.set(JSON.stringify(one.config), one.config);
-  return [...known.values()];
-}
-
 /** The one environment an operation runs in. */
 function environmentFor(project: ProjectRow, listed: string, asked: string | undefined): string {
   const environments = targetsOf(project, JSON.parse(listed));
@@ -306,11 +239,6 @@ function environmentFor(project: ProjectRow, listed: string, asked: string | und
           : `is required where there are several: ${environments.join(', ')}`,
     },
   ]);
-}
-
-function take(taken: { ok: true } | { ok: false; retryAfter: number }, message: string): void {
-  if (!taken.ok)
-    throw new AppError('rate_limit_exceeded', message, { details: { retryAfter: taken.retryAfter } });
 }
 
 /** Aborted when the client hangs up before it was answered. */

@@ -2,11 +2,14 @@ import type { FastifyInstance, RouteOptions } from 'fastify';
 import { definitions } from '../../connectors/definitions.ts';
 import type { ConnectionType } from '../../contract/connection-type.ts';
 import { connectionBodySchema, connectionSchemas } from '../../contract/json-schema.ts';
+import { NDJSON } from '../../contract/ndjson.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** What the body is, where the route checks it by itself. */
     body?: 'connection' | 'operation' | 'form' | 'multipart';
+    /** Schema of a line of the answer that a client gets which accepts application/x-ndjson. */
+    lines?: object;
   }
 }
 
@@ -50,7 +53,7 @@ function describe(route: RouteOptions): Schema {
     body?: Schema;
     response?: Record<string, Schema>;
   };
-  const { access, body } = route.config ?? {};
+  const { access, body, lines } = route.config ?? {};
   const permissions = typeof access === 'object' ? access.project : access === 'admin' ? ['ADMIN'] : [];
   return {
     ...(schema.tags ? { tags: schema.tags } : {}),
@@ -68,7 +71,10 @@ function describe(route: RouteOptions): Schema {
     responses: {
       '200': {
         description: 'Done',
-        content: { 'application/json': { schema: schema.response?.['200'] ?? { type: 'object' } } },
+        content: {
+          'application/json': { schema: schema.response?.['200'] ?? { type: 'object' } },
+          ...(lines ? { [NDJSON]: { schema: lines } } : {}),
+        },
       },
       ...Object.fromEntries(
         Object.entries(errorStatuses).map(([status, description]) => [

@@ -6,6 +6,7 @@ import {
   type FromWorker,
   type HealthReport,
   PROTOCOL_VERSION,
+  type StageName,
   type StageResult,
   type ToWorker,
   type UsageToken,
@@ -26,6 +27,7 @@ export interface Enrollment {
 interface PendingRequest {
   resolve(result: unknown): void;
   reject(error: AppError): void;
+  onStageBegun: ((stage: StageName) => void) | undefined;
   onStage: ((stage: StageResult) => void) | undefined;
 }
 
@@ -52,6 +54,7 @@ interface Parts {
 export interface RequestOptions {
   timeoutMs: number;
   signal?: AbortSignal;
+  onStageBegun?: (stage: StageName) => void;
   onStage?: (stage: StageResult) => void;
 }
 
@@ -247,6 +250,9 @@ export class WorkerHub {
           this.#parts.log.error({ err: error, worker: session.name }, 'health could not be stored');
         });
         break;
+      case 'stage-begun':
+        session.pending.get(message.request)?.onStageBegun?.(message.stage);
+        break;
       case 'stage':
         session.pending.get(message.request)?.onStage?.(message.stage);
         break;
@@ -371,6 +377,7 @@ export class WorkerHub {
           finish();
           reject(error);
         },
+        onStageBegun: options.onStageBegun,
         onStage: options.onStage,
       });
       session.channel.send(JSON.stringify({ ...message, request }));
@@ -396,17 +403,20 @@ export class WorkerHub {
     const now = Date.now();
     const here = [...this.#sessions.values()];
     try {
-      await this.#parts.db.write(async (tx) => {
-        for (const { id, acknowledged } of here)
-          await tx.run('update workers set last_seen = $1, connected = 1, cursor = $2 where id = $3', [
-            now,
-            acknowledged,
-            id,
+      await this.#parts.db.write(
+        async (tx) => {
+          for (const { id, acknowledged } of here)
+            await tx.run('update workers set last_seen = $1, connected = 1, cursor = $2 where id = $3', [
+              now,
+              acknowledged,
+              id,
+            ]);
+          await tx.run('update workers set connected = 0 where connected = 1 and last_seen < $1', [
+            now - 3 * lastSeenIntervalMs,
           ]);
-        await tx.run('update workers set connected = 0 where connected = 1 and last_seen < $1', [
-          now - 3 * lastSeenIntervalMs,
-        ]);
-      });
+        },
+        { durable: false },
+      );
     } catch (error) {
       this.#parts.log.warn({ err: error }, 'last contact of workers could not be stored');
     }

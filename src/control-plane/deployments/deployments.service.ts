@@ -260,10 +260,14 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
   /** Stores what a worker says, wakes whoever waits, and only then lets it be seen. */
   async recordVerdicts(worker: ConnectedWorker, verdicts: Verdict[]): Promise<void> {
     const now = Date.now();
-    await this.#parts.db.write(async (tx) => {
-      for (const verdict of verdicts)
-        await storeVerdict(tx, { id: worker.id, environmentId: worker.environment.id }, verdict, now);
-    });
+    await this.#parts.db.write(
+      async (tx) => {
+        for (const verdict of verdicts)
+          await storeVerdict(tx, { id: worker.id, environmentId: worker.environment.id }, verdict, now);
+      },
+      // The worker says it again when it connects.
+      { durable: false },
+    );
     for (const verdict of verdicts)
       for (const watch of this.#watches.get(verdict.connection) ?? []) {
         if (verdict.step !== 'closed' && verdict.revision < watch.revision) continue;

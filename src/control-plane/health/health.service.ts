@@ -1,6 +1,6 @@
 import type { HealthReport } from '../../contract/worker-protocol.ts';
 import type { ConnectedWorker } from '../deployments/connected-workers.ts';
-import type { Database } from '../store/database.ts';
+import type { Database, Transaction } from '../store/database.ts';
 import type { Tables } from '../store/tables.ts';
 
 const minuteMs = 60_000;
@@ -21,7 +21,7 @@ export async function recordHealth(
 ): Promise<void> {
   const usable = reports.filter(({ state, minute }) => states.has(state) && Number.isSafeInteger(minute));
   if (usable.length === 0) return;
-  await db.write(async (tx) => {
+  const store = async (tx: Transaction) => {
     for (const { connection, minute, state, since, lastError, operations, figures } of usable)
       await tx.run(
         `insert into health_minutes (connection_id, worker_id, environment_id, minute, state, since, error_code,
@@ -47,7 +47,8 @@ export async function recordHealth(
           JSON.stringify(figures ?? {}),
         ],
       );
-  });
+  };
+  await db.write(store, { durable: false });
 }
 
 /** What each worker sees of a connection: now, and minute by minute over the last 24 hours. */

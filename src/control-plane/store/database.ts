@@ -19,17 +19,25 @@ export interface Transaction extends Queries {
   nextSequence(): Promise<number>;
 }
 
+export interface WriteOptions {
+  /**
+   * Default true. Without it the commit is atomic and visible, but a failure of the machine (not of
+   * the process) may undo it until a durable one has followed; for what is learnt again.
+   */
+  durable?: boolean;
+}
+
 /** SQLite or PostgreSQL behind one face. Failures of the database itself are `unavailable`. */
 export interface Database extends Omit<Queries, 'run'> {
   readonly dialect: 'sqlite' | 'postgres';
   /** Random id of this database's life: a restored or new one has another. */
   readonly epoch: string;
   /**
-   * Runs a job in a durable transaction and resolves after its commit. On SQLite the jobs of one
-   * turn of the event loop share a commit, with a savepoint each. The job must await nothing but
-   * the transaction, and may run again: PostgreSQL can ask for a retry.
+   * Runs a job in a transaction and resolves after its commit. On SQLite the jobs of one turn of the
+   * event loop share a commit. The job must await nothing but the transaction, and may run again:
+   * PostgreSQL can ask for a retry, and on SQLite the failure of another job undoes it first.
    */
-  write<T>(job: (tx: Transaction) => Promise<T>): Promise<T>;
+  write<T>(job: (tx: Transaction) => Promise<T>, options?: WriteOptions): Promise<T>;
   close(): Promise<void>;
 }
 

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { CompiledQuery, Kysely, QueryResult } from 'kysely';
 import pg from 'pg';
 import { AppError } from '../../errors.ts';
-import type { Database, Transaction, Value } from './database.ts';
+import type { Database, Transaction, Value, WriteOptions } from './database.ts';
 import { demandReading, queryBuilder } from './lazy-query-builder.ts';
 import { establish, migrate } from './migrate.ts';
 import type { Tables } from './tables.ts';
@@ -87,10 +87,10 @@ class PostgresDatabase implements Database {
     return this.#session.get<Row>(sql, values);
   }
 
-  async write<T>(job: (tx: Transaction) => Promise<T>): Promise<T> {
+  async write<T>(job: (tx: Transaction) => Promise<T>, { durable = true }: WriteOptions = {}): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#attempt(job);
+        return await this.#attempt(job, durable);
       } catch (error) {
         if (!isConflict(error)) throw error;
         if (attempt === maxAttempts)
@@ -104,7 +104,7 @@ class PostgresDatabase implements Database {
     if (!this.#pool.ended && !this.#pool.ending) await this.#pool.end();
   }
 
-  async #attempt<T>(job: (tx: Transaction) => Promise<T>): Promise<T> {
+  async #attempt<T>(job: (tx: Transaction) => Promise<T>, durable: boolean): Promise<T> {
     const client = await this.#pool.connect().catch((error) => {
       throw classified(error);
     });
@@ -113,7 +113,9 @@ class PostgresDatabase implements Database {
     try {
       // A replica that vanishes inside a transaction would hold the change counter until TCP gives up.
       await session.step(
-        'begin isolation level read committed; set local idle_in_transaction_session_timeout = 10000',
+        `begin isolation level read committed; set local idle_in_transaction_session_timeout = 10000${
+          durable ? '' : '; set local synchronous_commit = off'
+        }`,
       );
       const value = await job(tx);
       tx.finish();

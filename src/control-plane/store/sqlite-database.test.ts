@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, describe, it } from 'node:test';
 import { needProgram, startOrSkip } from '../../../test/services/service.ts';
+import type { Transaction } from './database.ts';
 import { openDatabase } from './open-database.ts';
 import { audited, insertAudit, isAppError, storeSuite } from './store-suite.ts';
 
@@ -84,6 +85,43 @@ describe('SQLite', () => {
       answered,
       seen.map((_, i) => i),
     );
+    await database.close();
+  });
+
+  it('waits for the disk where any job of the group asks for it', async () => {
+    const database = await openDatabase({ dataDirectory: await newDirectory() });
+    const synchronous = async (tx: Transaction) =>
+      (await tx.get<{ synchronous: number }>('pragma synchronous'))!.synchronous;
+    const normal = 1;
+    const full = 2;
+    assert.equal(await database.write(synchronous, { durable: false }), normal);
+    assert.deepEqual(
+      await Promise.all([database.write(synchronous, { durable: false }), database.write(synchronous)]),
+      [full, full],
+    );
+    assert.equal(await database.write(synchronous, { durable: false }), normal);
+    assert.equal(await database.write(synchronous), full);
+    await database.close();
+  });
+
+  it('runs the jobs of a group again when one of them has failed, and undoes that one alone', async () => {
+    const database = await openDatabase({ dataDirectory: await newDirectory() });
+    const runs = [0, 0, 0];
+    const results = await Promise.allSettled(
+      runs.map((_, place) =>
+        database.write(async (tx) => {
+          runs[place]! += 1;
+          await insertAudit(tx, String(place));
+          if (place === 1) throw new Error('of its own');
+        }),
+      ),
+    );
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'fulfilled'],
+    );
+    assert.deepEqual(runs, [2, 2, 1]);
+    assert.deepEqual(await audited(database), ['0', '2']);
     await database.close();
   });
 

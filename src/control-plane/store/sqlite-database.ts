@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { CompiledQuery, Kysely, QueryResult } from 'kysely';
 import { AppError } from '../../errors.ts';
-import type { Database, Transaction, Value } from './database.ts';
+import type { Database, Transaction, Value, WriteOptions } from './database.ts';
 import { demandReading, queryBuilder } from './lazy-query-builder.ts';
 import { establish } from './migrate.ts';
 import type { Tables } from './tables.ts';
@@ -88,6 +88,7 @@ async function makePrivateFile(path: string): Promise<void> {
 
 interface Job {
   run(tx: Transaction): Promise<unknown>;
+  durable: boolean;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -126,11 +127,11 @@ class SqliteDatabase implements Database {
     return this.#session.get<Row>(sql, values);
   }
 
-  write<T>(job: (tx: Transaction) => Promise<T>): Promise<T> {
+  write<T>(job: (tx: Transaction) => Promise<T>, { durable = true }: WriteOptions = {}): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#closed) throw new AppError('unavailable', 'The database is closed');
       this.#demandOutside();
-      this.#queue.push({ run: job, resolve: resolve as Job['resolve'], reject });
+      this.#queue.push({ run: job, durable, resolve: resolve as Job['resolve'], reject });
       if (this.#queue.length === 1 && !this.#groupEnd) setImmediate(this.#commitGroup);
     });
   }
@@ -158,18 +159,16 @@ class SqliteDatabase implements Database {
     const jobs = this.#queue.splice(0, maxGroupSize);
     const groupEnd = Promise.withResolvers<void>();
     this.#groupEnd = groupEnd.promise;
-    const outcomes: (() => void)[] = [];
+    let outcomes: (() => void)[];
     try {
-      this.#session.step('begin immediate');
-      for (const job of jobs) outcomes.push(await this.#runJob(job));
-      this.#session.step('commit');
+      this.#session.setDurable(jobs.some(({ durable }) => durable));
+      outcomes = (await this.#runTogether(jobs)) ?? (await this.#runApart(jobs));
     } catch (error) {
       this.#session.rollBack();
-      outcomes.length = 0;
       const failure = new AppError('unavailable', 'The database could not store the change', {
         cause: error,
       });
-      for (const job of jobs) outcomes.push(() => job.reject(failure));
+      outcomes = jobs.map((job) => () => job.reject(failure));
     }
     this.#groupEnd = undefined;
     groupEnd.resolve();
@@ -178,23 +177,61 @@ class SqliteDatabase implements Database {
     if (this.#queue.length > 0) setImmediate(this.#commitGroup);
   };
 
-  /** Answers how to settle the job after the commit; throws when the whole group is lost. */
-  async #runJob(job: Job): Promise<() => void> {
-    this.#session.step('savepoint job');
+  /**
+   * Answers how to settle the jobs after their commit, undefined when one of several failed and nothing
+   * is stored. Savepoints would cost every group what only the rare failure needs.
+   */
+  async #runTogether(jobs: readonly Job[]): Promise<(() => void)[] | undefined> {
+    const outcomes: (() => void)[] = [];
+    this.#session.step('begin immediate');
+    for (const job of jobs) {
+      try {
+        const value = await this.#run(job);
+        outcomes.push(() => job.resolve(value));
+      } catch (error) {
+        this.#demandTransaction(error);
+        this.#session.step('rollback');
+        return jobs.length === 1 ? [() => job.reject(error)] : undefined;
+      }
+    }
+    this.#session.step('commit');
+    return outcomes;
+  }
+
+  /** As `runTogether`, but a job that fails is undone alone. */
+  async #runApart(jobs: readonly Job[]): Promise<(() => void)[]> {
+    const outcomes: (() => void)[] = [];
+    this.#session.step('begin immediate');
+    for (const job of jobs) {
+      this.#session.step('savepoint job');
+      try {
+        const value = await this.#run(job);
+        outcomes.push(() => job.resolve(value));
+      } catch (error) {
+        this.#demandTransaction(error);
+        this.#session.step('rollback to job');
+        outcomes.push(() => job.reject(error));
+      }
+      this.#session.step('release job');
+    }
+    this.#session.step('commit');
+    return outcomes;
+  }
+
+  async #run(job: Job): Promise<unknown> {
     const tx = new OpenTransaction('sqlite', this.#session);
     try {
       const value = await this.#current.run(tx, job.run, tx);
       tx.finish();
-      this.#session.step('release job');
-      return () => job.resolve(value);
-    } catch (error) {
+      return value;
+    } finally {
       tx.abandon();
-      // A full disk or an I/O error can make SQLite roll back the transaction by itself.
-      if (!this.#session.inTransaction) throw error;
-      this.#session.step('rollback to job');
-      this.#session.step('release job');
-      return () => job.reject(error);
     }
+  }
+
+  /** A full disk or an I/O error can make SQLite roll back the transaction by itself: the group is lost. */
+  #demandTransaction(error: unknown): void {
+    if (!this.#session.inTransaction) throw error;
   }
 }
 
@@ -206,6 +243,7 @@ interface Prepared {
 class SqliteSession implements Session {
   readonly #connection: DatabaseSync;
   readonly #prepared = new Map<string, Prepared>();
+  #durable = true;
 
   constructor(connection: DatabaseSync) {
     this.#connection = connection;
@@ -245,6 +283,17 @@ class SqliteSession implements Session {
       const { statement, answersRows } = this.#prepare(query.sql);
       if (answersRows) return { rows: statement.all(...values) as Row[] };
       return { rows: [], numAffectedRows: BigInt(statement.run(...values).changes) };
+    } catch (error) {
+      throw classified(error);
+    }
+  }
+
+  /** Whether the next commit waits for the disk; one that does not is as durable as the next that does. */
+  setDurable(durable: boolean): void {
+    if (durable === this.#durable) return;
+    try {
+      this.#connection.exec(`pragma synchronous = ${durable ? 'full' : 'normal'}`);
+      this.#durable = durable;
     } catch (error) {
       throw classified(error);
     }

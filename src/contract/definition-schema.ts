@@ -15,9 +15,19 @@ export interface JsonSchema {
   readonly default?: unknown;
 }
 
+type Fields = Readonly<Record<string, TSchema & JsonSchema>>;
+
+// Every pass over a body begins with them.
+const fieldsOf = new WeakMap<ConnectionType, Fields>();
+
 /** Every field of a type by name: those that all types have, then its own. */
-export function allFields(definition: ConnectionType): Record<string, TSchema & JsonSchema> {
-  return { ...commonFields, ...definition.fields } as unknown as Record<string, TSchema & JsonSchema>;
+export function allFields(definition: ConnectionType): Fields {
+  let fields = fieldsOf.get(definition);
+  if (!fields) {
+    fields = { ...commonFields, ...definition.fields } as unknown as Fields;
+    fieldsOf.set(definition, fields);
+  }
+  return fields;
 }
 
 /** Whether a body without the field is refused. */

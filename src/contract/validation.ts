@@ -504,7 +504,10 @@ function inOrder(definition: ConnectionType, config: Record<string, unknown>): R
 }
 
 function completeValue(schema: JsonSchema, value: unknown): unknown {
-  if (value === undefined || value === null) return structuredClone(schema.default ?? null);
+  if (value === undefined || value === null) {
+    const { default: preset = null } = schema;
+    return typeof preset === 'object' && preset !== null ? structuredClone(preset) : preset;
+  }
   if (Array.isArray(value))
     return value.map((item) => (schema.items ? completeValue(schema.items, item) : item));
   if (!isRecord(value) || !schema.properties) return value;

@@ -104,7 +104,7 @@ export async function prepareConnection(
   const config = parsed.config as Record<string, unknown>;
   let connector: AnyConnector;
   try {
-    connector = await loader();
+    connector = loaded.get(loader) ?? (await load(loader));
   } catch (error) {
     log.error({ type, err: error }, 'the connector could not be loaded');
     throw new Refusal(new AppError('driver_missing'));
@@ -126,6 +126,15 @@ export async function prepareConnection(
     warnings: parsed.warnings.slice(0, maxWarnings),
     secretsDigest: digest,
   };
+}
+
+// Even of a module that is there already an import goes through the whole loader.
+const loaded = new WeakMap<ConnectorLoader, AnyConnector>();
+
+async function load(loader: ConnectorLoader): Promise<AnyConnector> {
+  const connector = await loader();
+  loaded.set(loader, connector);
+  return connector;
 }
 
 export const maxWarnings = 50;

@@ -48,7 +48,7 @@ export function createSealer(masterKeys: readonly MasterKey[]): Sealer {
     seal(plain, place) {
       // UTF-8 cannot hold half of a surrogate pair: the secret would come back as another one.
       if (!plain.isWellFormed()) throw new AppError('bad_request', 'A secret is not valid Unicode text');
-      const iv = randomBytes(ivBytes);
+      const iv = nextIv();
       const cipher = createCipheriv(algorithm, newestKey, iv, { authTagLength: tagBytes });
       cipher.setAAD(associatedData(place));
       const sealed = Buffer.concat([cipher.update(plain, 'utf8'), cipher.final(), cipher.getAuthTag()]);
@@ -164,6 +164,19 @@ function encryptionKey(master: MasterKey): KeyObject {
 
 function derived(master: MasterKey, purpose: string, bytes: number): Buffer {
   return Buffer.from(hkdfSync('sha256', master, '', purpose, bytes));
+}
+
+let ivs = Buffer.alloc(0);
+let ivsUsed = 0;
+
+/** Random bytes are drawn for many, as a draw costs as much as the sealing; none is given twice. */
+function nextIv(): Buffer {
+  if (ivsUsed === ivs.length) {
+    ivs = randomBytes(ivBytes * 256);
+    ivsUsed = 0;
+  }
+  ivsUsed += ivBytes;
+  return ivs.subarray(ivsUsed - ivBytes, ivsUsed);
 }
 
 /** JSON, so that no two places share an encoding. */

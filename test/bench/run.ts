@@ -6,6 +6,7 @@ import type { Bench, BenchContext } from './bench.ts';
 import { fanOutBench } from './fan-out.bench.ts';
 import { type Figure, meetsTarget } from './figure.ts';
 import { operationsBench } from './operations.bench.ts';
+import { operationsDriversBench } from './operations-drivers.bench.ts';
 import { startHelper } from './process.ts';
 import { root } from './product.ts';
 import { readsBench } from './reads.bench.ts';
@@ -19,6 +20,7 @@ const benches: Record<string, Bench> = {
   writes: writesBench,
   'fan-out': fanOutBench,
   operations: operationsBench,
+  'operations-drivers': operationsDriversBench,
 };
 
 const help = `npm run bench [-- [--quick] [BENCH …]]

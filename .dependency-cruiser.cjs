@@ -78,6 +78,24 @@ module.exports = {
       { path: '^src/', pathNot: ['^src/cli', '^src/contract', '^src/errors\\.ts$', '^src/config\\.ts$'] },
     ),
     rule(
+      'nothing-knows-the-demo',
+      'The demo stands on packages that are there for development alone.',
+      { path: '^(src|client)' },
+      { path: '^demo' },
+    ),
+    rule(
+      'console-uses-the-public-api',
+      'What the console does, a script can do.',
+      { path: '^console/src' },
+      { path: '^(src|client|demo|scripts|test)/', pathNot: ['^client/', '^src/contract/'] },
+    ),
+    rule(
+      'client-stands-alone',
+      'It is published by itself, and runs in a browser.',
+      { path: '^client', pathNot: '\\.test\\.ts$' },
+      { path: ['^(src|console|demo|scripts|test)/', '^node:'] },
+    ),
+    rule(
       'no-unused-dependencies',
       'Only what package.json names.',
       { path: '^(src|client)' },

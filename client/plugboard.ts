@@ -204,11 +204,14 @@ export class Plugboard {
   }
 
   /** What happens, as it happens, for what the token may see, until the signal aborts or the token ends. */
-  async *events(options: { project?: string; signal?: AbortSignal } = {}): AsyncGenerator<StreamEvent> {
+  async *events(
+    options: { project?: string; signal?: AbortSignal; onOpen?: () => void } = {},
+  ): AsyncGenerator<StreamEvent> {
     const response = await this.open('GET', '/apiops/events/', {
       query: { project: options.project },
       ...(options.signal ? { signal: options.signal } : {}),
     });
+    options.onOpen?.();
     if (response.body) yield* streamEvents(response.body);
   }
 

@@ -1,0 +1,57 @@
+import { Badge, Tooltip } from '@mantine/core';
+import { states } from '../texts/states.ts';
+
+/** How a connection does in one environment. */
+export type ConnectionState =
+  | 'works'
+  | 'failing'
+  | 'deployed'
+  | 'refused'
+  | 'pending'
+  | 'noWorker'
+  | 'notDeployed'
+  | 'disabled';
+
+const colours: Readonly<Record<ConnectionState, string>> = {
+  works: 'teal',
+  failing: 'red',
+  deployed: 'blue',
+  refused: 'red',
+  pending: 'gray',
+  noWorker: 'yellow',
+  notDeployed: 'gray',
+  disabled: 'gray',
+};
+
+/** Colour and words, never colour alone. */
+export function StateBadge({
+  state,
+  label,
+  detail,
+}: {
+  state: ConnectionState;
+  label?: string;
+  detail?: string | null | undefined;
+}) {
+  const badge = (
+    <Badge
+      variant="light"
+      color={colours[state]}
+      tt="none"
+      autoContrast
+      leftSection={<span aria-hidden>{states[state].mark}</span>}
+    >
+      {label ? `${label}: ${states[state].label}` : states[state].label}
+    </Badge>
+  );
+  return (
+    <Tooltip
+      label={detail || states[state].help}
+      multiline
+      maw={420}
+      events={{ hover: true, focus: true, touch: true }}
+    >
+      {badge}
+    </Tooltip>
+  );
+}

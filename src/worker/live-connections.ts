@@ -9,6 +9,7 @@ import { type LiveClient, openClient, Refusal, type TypeRegistry, toClientError 
 import { checkInput } from './operation-input.ts';
 import { type LiveState, type Operation, planOne, type Revision } from './plan.ts';
 import { Proof, type ProofOutcome } from './proof.ts';
+import { ProofPace } from './proof-pace.ts';
 import { hasSecretReference, type SecretSources } from './secrets/secret-sources.ts';
 
 export interface LiveConnectionsOptions extends TypeRegistry {
@@ -108,6 +109,7 @@ export class LiveConnections {
   readonly #byName = new Map<string, Slot>();
   readonly #periodic: Limiter;
   readonly #requested: Limiter;
+  readonly #pace = new ProofPace<{ connection: string; revision: number }>((item) => this.#prove(item));
   readonly #secretChecks: SecretChecks | undefined;
   #stopping = false;
 
@@ -132,6 +134,7 @@ export class LiveConnections {
 
   put(items: readonly DesiredConnection[]): void {
     if (this.#stopping) return;
+    this.#pace.noteChange();
     for (const item of items) {
       const slot = this.#slots.get(item.connection) ?? this.#addSlot(item.connection);
       this.#supersede(slot, item.revision);
@@ -146,6 +149,7 @@ export class LiveConnections {
 
   /** Closes connections; one that is not held is reported as closed too. */
   remove(connections: readonly string[]): void {
+    this.#pace.noteChange();
     for (const connection of connections) {
       const slot = this.#slots.get(connection);
       if (!slot) {
@@ -233,14 +237,16 @@ export class LiveConnections {
     }
   }
 
-  /** Proves connections now; verdicts follow. Of a revision that is still opening, as soon as it is open. */
+  /** Proves connections, at once or as they come; verdicts follow. Of a revision that is still opening, when it is open. */
   prove(items: readonly { connection: string; revision: number }[]): void {
-    for (const { connection, revision } of items) {
-      const slot = this.#slots.get(connection);
-      if (!slot) continue;
-      if (slot.serving?.client.revision.revision === revision) slot.serving.proof.request();
-      else slot.early = { holdUntil: 0, ...ofRevision(slot.early, revision), revision, prove: true };
-    }
+    if (!this.#stopping) this.#pace.add(items);
+  }
+
+  #prove({ connection, revision }: { connection: string; revision: number }): void {
+    const slot = this.#slots.get(connection);
+    if (!slot) return;
+    if (slot.serving?.client.revision.revision === revision) slot.serving.proof.request();
+    else slot.early = { holdUntil: 0, ...ofRevision(slot.early, revision), revision, prove: true };
   }
 
   /** Leaves the account of a revision alone for a while. */
@@ -301,6 +307,7 @@ export class LiveConnections {
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#secretChecks?.stop();
+    this.#pace.stop();
     const reason = new AppError('cancelled', 'The worker is stopping');
     await Promise.all(
       [...this.#slots.values()].map(async (slot) => {

@@ -1,0 +1,71 @@
+interface ProofPaceOptions {
+  /** Starts at a time that are not held back. Default 32. */
+  burst?: number;
+  /** Starts a second while changes keep coming. Default 250. */
+  perSecond?: number;
+  /** Starts a second when no change has come for `quietMs`. Default 3000. */
+  perSecondQuiet?: number;
+  /** Default 100. */
+  quietMs?: number;
+  now?: () => number;
+}
+
+const tickMs = 20;
+
+/**
+ * Lets proofs give way to changes, which somebody waits for: a few start at once, many one after the
+ * other, and fewer of them while changes come in. In order; nothing is dropped.
+ */
+export class ProofPace<Item> {
+  readonly #options: Required<ProofPaceOptions>;
+  readonly #start: (item: Item) => void;
+  #waiting: Item[] = [];
+  #tokens: number;
+  #filledAt: number;
+  #changedAt = Number.NEGATIVE_INFINITY;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(start: (item: Item) => void, options: ProofPaceOptions = {}) {
+    this.#options = {
+      burst: 32,
+      perSecond: 250,
+      perSecondQuiet: 3000,
+      quietMs: 100,
+      now: () => performance.now(),
+      ...options,
+    };
+    this.#start = start;
+    this.#tokens = this.#options.burst;
+    this.#filledAt = this.#options.now();
+  }
+
+  noteChange(): void {
+    this.#changedAt = this.#options.now();
+  }
+
+  add(items: readonly Item[]): void {
+    this.#waiting.push(...items);
+    if (!this.#timer) this.#go();
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#waiting = [];
+  }
+
+  readonly #go = (): void => {
+    this.#timer = undefined;
+    const { burst, perSecond, perSecondQuiet, quietMs, now } = this.#options;
+    const at = now();
+    const isQuiet = at - this.#changedAt >= quietMs;
+    const gained = ((at - this.#filledAt) / 1000) * (isQuiet ? perSecondQuiet : perSecond);
+    const most = isQuiet ? Math.max(burst, (perSecondQuiet * tickMs) / 1000) : burst;
+    this.#tokens = Math.min(most, this.#tokens + gained);
+    this.#filledAt = at;
+    const items = this.#waiting.splice(0, Math.floor(this.#tokens));
+    this.#tokens -= items.length;
+    if (this.#waiting.length > 0) this.#timer = setTimeout(this.#go, tickMs);
+    for (const item of items) this.#start(item);
+  };
+}

@@ -68,10 +68,9 @@ function scopeOf(
   { connection, operation }: Record<string, string>,
   query: Record<string, unknown>,
 ): Scope {
-  return {
-    project,
-    ...(connection === undefined ? {} : { connection }),
-    ...(operation === undefined ? {} : { operation }),
-    ...(typeof query.environment === 'string' ? { environment: query.environment } : {}),
-  };
+  const scope: Scope = { project };
+  if (connection !== undefined) scope.connection = connection;
+  if (operation !== undefined) scope.operation = operation;
+  if (typeof query.environment === 'string') scope.environment = query.environment;
+  return scope;
 }

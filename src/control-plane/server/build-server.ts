@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import Fastify, { type FastifyInstance, LogController } from 'fastify';
+import Fastify, { type FastifyInstance, LogController, type onResponseHookHandler } from 'fastify';
 import type { WebSocketServer } from 'ws';
 import { type Channel, WORKER_STREAM_PATH } from '../../contract/channel.ts';
 import { AppError } from '../../errors.ts';
@@ -129,12 +129,13 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   let ready = false;
   let loopback = true;
   let running = 0;
+  const ended = () => {
+    running -= 1;
+  };
   const app = Fastify({
-    loggerInstance: log as never,
+    loggerInstance: childless(log) as never,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => requestId(),
-    // A logger for each request would cost more than all its hooks: what is logged names the request itself.
-    childLoggerFactory: (logger) => logger,
     bodyLimit: 1024 * 1024,
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
@@ -150,9 +151,9 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   app.addHook('onRequest', (_request, reply, done) => {
     running += 1;
     // Not onResponse, which does not come when the client hangs up first.
-    reply.raw.once('close', () => {
-      running -= 1;
-    });
+    reply.raw.on('close', ended);
+    // Of every answer, so before anything can refuse the request; a route may say otherwise.
+    reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store');
     done();
   });
   const openApi = collectOpenApi(app, version);
@@ -161,7 +162,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   registerJsonParser(app);
   registerFormParser(app);
   registerMultipartParser(app);
-  hardenHeaders(app);
+  refreshTokensAfterChanges(app, hub);
 
   const deployTimeoutMs = options.deployTimeoutMs ?? 10_000;
   const events = new Events();
@@ -206,7 +207,6 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   metricsRoutes(app, { db, access, workers, loopback: () => loopback, version });
   docsRoutes(app, openApi);
   consoleRoutes(app, { directory: join(import.meta.dirname, '../../../console/dist') });
-  refreshTokensAfterChanges(app, hub);
 
   const housekeeping = setInterval(() => {
     Promise.all([
@@ -263,10 +263,12 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
 /** Workers check tokens by themselves, so they are told when tokens, users or projects change. */
 function refreshTokensAfterChanges(app: FastifyInstance, hub: WorkerHub): void {
   const concerned = /^\/apiops\/(tokens|users|projects)\/(:[a-z]+\/)?$/;
-  app.addHook('onResponse', (request, reply, done) => {
-    const isWrite = request.method !== 'GET' && reply.statusCode < 300;
-    if (isWrite && concerned.test(request.routeOptions.url ?? '')) hub.refreshTokens();
+  const refresh: onResponseHookHandler = (request, reply, done) => {
+    if (request.method !== 'GET' && reply.statusCode < 300) hub.refreshTokens();
     done();
+  };
+  app.addHook('onRoute', (route) => {
+    if (concerned.test(route.url)) route.onResponse = [refresh, ...[route.onResponse ?? []].flat()];
   });
 }
 
@@ -299,12 +301,10 @@ function isDeeperThan(value: unknown, limit: number): boolean {
   return false;
 }
 
-function hardenHeaders(app: FastifyInstance): void {
-  app.addHook('onSend', (_request, reply, _payload, done) => {
-    reply.header('x-content-type-options', 'nosniff');
-    if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store');
-    done();
-  });
+/** A logger for each request would cost more than all its hooks: what is logged names the request itself. */
+function childless(log: Logger): Logger {
+  const own: Logger = Object.create(log, { child: { value: () => own } });
+  return own;
 }
 
 const loopbackHosts = new Set(['127.0.0.1', '::1', 'localhost']);

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, onResponseHookHandler } from 'fastify';
 import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
 import type { Projects } from '../projects/projects.service.ts';
@@ -26,7 +26,7 @@ const objectKinds: Readonly<Record<string, string>> = {
 
 /** Turns what happens in the features into events; looked up only while somebody listens. */
 export function publishEvents(events: Events, { db, app, deployments, workers, projects }: Sources): void {
-  app.addHook('onResponse', (request, reply, done) => {
+  const publishChange: onResponseHookHandler = (request, reply, done) => {
     if (request.method === 'GET' || reply.statusCode >= 300) return done();
     const { method, routeOptions, params } = request;
     if (changeRoute.test(routeOptions.url ?? '')) {
@@ -57,6 +57,11 @@ export function publishEvents(events: Events, { db, app, deployments, workers, p
         scope: { project: request.project.name },
       });
     done();
+  };
+  // Not on the app: reads would pay for what only changes need.
+  app.addHook('onRoute', (route) => {
+    if (changeRoute.test(route.url) || objectRoute.test(route.url))
+      route.onResponse = [publishChange, ...[route.onResponse ?? []].flat()];
   });
 
   deployments.on('verdicts', ({ worker, verdicts }) => {

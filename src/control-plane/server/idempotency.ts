@@ -1,5 +1,12 @@
 import { hash } from 'node:crypto';
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type {
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  onResponseHookHandler,
+  onSendHookHandler,
+  preValidationHookHandler,
+} from 'fastify';
 import { AppError } from '../../errors.ts';
 import type { Database } from '../store/database.ts';
 import type { Place as SealedPlace, Sealer } from '../store/sealing.ts';
@@ -50,11 +57,11 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
   app.decorateRequest('idempotent', null);
 
   // After parsing, before validation fills in defaults: the hash is of what was sent.
-  app.addHook('preValidation', (request, reply, done) => {
+  const reserveFirst: preValidationHookHandler = (request, reply, done) => {
     const header = request.headers['idempotency-key'];
     if (header === undefined || !WRITES.has(request.method) || !request.principal) return done();
     answerOrReserve(request, reply, header).then((answered) => answered || done(), done);
-  });
+  };
 
   /** Answers whether it has answered the request. */
   async function answerOrReserve(
@@ -113,12 +120,12 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
     }
   }
 
-  app.addHook('onSend', (request, reply, payload, done) => {
+  const keepAnswer: onSendHookHandler = (request, reply, payload, done) => {
     const reservation = request.idempotent;
     if (!reservation) return done();
     request.idempotent = null;
     keep(reservation, request, reply, payload).then(() => done(), done);
-  });
+  };
 
   async function keep(
     reservation: Reservation,
@@ -153,10 +160,18 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
   }
 
   // A hijacked or broken-off answer never came through onSend: its row stays, the outcome is unknown.
-  app.addHook('onResponse', (request, _reply, done) => {
+  const forget: onResponseHookHandler = (request, _reply, done) => {
     request.idempotent?.finish();
     request.idempotent = null;
     done();
+  };
+
+  // Not on the app: reads would pay for what only writes need.
+  app.addHook('onRoute', (route) => {
+    if (![route.method].flat().some((method) => WRITES.has(method))) return;
+    route.preValidation = [reserveFirst, ...[route.preValidation ?? []].flat()];
+    route.onSend = [keepAnswer, ...[route.onSend ?? []].flat()];
+    route.onResponse = [forget, ...[route.onResponse ?? []].flat()];
   });
 }
 

@@ -11,6 +11,7 @@ import {
 } from './config.ts';
 import { createChannelPair } from './contract/channel.ts';
 import type { ControlPlane } from './control-plane/server/build-server.ts';
+import type { Demo } from './control-plane/server/demo.routes.ts';
 import { AppError } from './errors.ts';
 import type { Worker, WorkerOptions } from './worker/worker.ts';
 
@@ -20,8 +21,17 @@ const packageFile = join(dirname(import.meta.dirname), 'package.json');
 
 /** Runs a process until it is told to end: the all-in-one, the control plane alone, or a worker alone. */
 export async function serve(kind: ProcessKind): Promise<void> {
+  await orExit(() => (kind === 'worker' ? serveWorker() : serveControlPlane(kind)));
+}
+
+/** Runs the all-in-one of the demo, on settings of its own; answers when it listens. */
+export async function serveDemo(demo: Demo, environment: NodeJS.ProcessEnv): Promise<void> {
+  await orExit(() => serveControlPlane('start', environment, demo));
+}
+
+async function orExit(run: () => Promise<void>): Promise<void> {
   try {
-    await { start: serveControlPlane, server: serveControlPlane, worker: serveWorker }[kind](kind);
+    await run();
   } catch (error) {
     // What is the operator's to mend is said in a sentence; anything else with its stack.
     const isPlain =
@@ -31,11 +41,15 @@ export async function serve(kind: ProcessKind): Promise<void> {
   }
 }
 
-async function serveControlPlane(kind: ProcessKind): Promise<void> {
-  const config = controlPlaneConfig();
+async function serveControlPlane(
+  kind: 'start' | 'server',
+  environment: NodeJS.ProcessEnv = process.env,
+  demo?: Demo,
+): Promise<void> {
+  const config = controlPlaneConfig(environment);
   const log = createLog(config.logLevel);
-  const worker = kind === 'start' && config.embeddedWorker ? workerConfig(true) : undefined;
-  const controlPlane = await openControlPlane(config, log);
+  const worker = kind === 'start' && config.embeddedWorker ? workerConfig(true, environment) : undefined;
+  const controlPlane = await openControlPlane(config, log, demo);
   const url = await controlPlane.listen(config);
   const own = [{ host: config.host, port: Number(new URL(url).port) }, ...databaseAddress(config)];
   const embedded = worker && (await startEmbedded(worker, controlPlane, own, log));
@@ -58,7 +72,11 @@ function databaseAddress({ databaseUrl }: ControlPlaneConfig): { host: string; p
   return [{ host: hostname, port: Number(port || 5432) }];
 }
 
-async function openControlPlane(config: ControlPlaneConfig, log: pino.Logger): Promise<ControlPlane> {
+async function openControlPlane(
+  config: ControlPlaneConfig,
+  log: pino.Logger,
+  demo: Demo | undefined,
+): Promise<ControlPlane> {
   const [{ openDatabase }, { loadMasterKeys }, { buildControlPlane }] = await Promise.all([
     import('./control-plane/store/open-database.ts'),
     import('./control-plane/store/master-key.ts'),
@@ -82,6 +100,7 @@ async function openControlPlane(config: ControlPlaneConfig, log: pino.Logger): P
     ...(config.tls
       ? { tls: { cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) } }
       : {}),
+    ...(demo ? { demo } : {}),
     version: version(),
     log,
   });
@@ -97,7 +116,7 @@ async function startEmbedded(
   return runWorker(config, log, {
     egress: { allow: config.egressAllow, deny: config.egressDeny, own },
     connect: async () => {
-      const [ours, theirs] = createChannelPair();
+      const [ours, theirs] = createChannelPair({ direct: true });
       controlPlane.attachEmbedded(theirs, 'production');
       return ours;
     },

@@ -42,6 +42,7 @@ import { createVariables } from '../variables/variables.service.ts';
 import { registerAccess } from './access-hook.ts';
 import { connectionTypeRoutes } from './connection-types.routes.ts';
 import { consoleRoutes } from './console.routes.ts';
+import { type Demo, demoRoutes } from './demo.routes.ts';
 import { docsRoutes } from './docs.routes.ts';
 import { answerBadPath, answerMalformedHttp, registerErrorHandler } from './error-handler.ts';
 import { publishEvents } from './event-sources.ts';
@@ -68,6 +69,8 @@ export interface ControlPlaneOptions {
   /** How long a change waits for the workers by default; 10,000 ms. */
   deployTimeoutMs?: number;
   tls?: { cert: Buffer; key: Buffer };
+  /** Given by the demo alone. */
+  demo?: Demo;
   version: string;
   log: Logger & { level?: string };
 }
@@ -206,6 +209,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   eventRoutes(app, { access, events });
   metricsRoutes(app, { db, access, workers, loopback: () => loopback, version });
   docsRoutes(app, openApi);
+  if (options.demo) demoRoutes(app, options.demo);
   consoleRoutes(app, { directory: join(import.meta.dirname, '../../../console/dist') });
 
   const housekeeping = setInterval(() => {

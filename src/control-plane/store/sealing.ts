@@ -33,8 +33,11 @@ export interface Sealer {
 }
 
 const algorithm = 'aes-256-gcm';
+const version = 'v1.';
 const ivBytes = 12;
+const ivCharacters = 16;
 const tagBytes = 16;
+const tagged = { authTagLength: tagBytes };
 const keyIdBytes = 6;
 
 /** AES-256-GCM by keys derived from the master keys: the first seals, every one of them opens. */
@@ -49,26 +52,29 @@ export function createSealer(masterKeys: readonly MasterKey[]): Sealer {
       // UTF-8 cannot hold half of a surrogate pair: the secret would come back as another one.
       if (!plain.isWellFormed()) throw new AppError('bad_request', 'A secret is not valid Unicode text');
       const iv = nextIv();
-      const cipher = createCipheriv(algorithm, newestKey, iv, { authTagLength: tagBytes });
+      const cipher = createCipheriv(algorithm, newestKey, iv, tagged);
       cipher.setAAD(associatedData(place));
       const sealed = Buffer.concat([cipher.update(plain, 'utf8'), cipher.final(), cipher.getAuthTag()]);
-      return `v1.${newestId}.${iv.toString('base64url')}.${sealed.toString('base64url')}`;
+      return `${version}${newestId}.${iv.toString('base64url')}.${sealed.toString('base64url')}`;
     },
     open(text, place) {
-      const [version, id, ivText, sealedText, ...rest] = text.split('.');
-      if (version !== 'v1' || !id || !ivText || !sealedText || rest.length > 0) throw damaged();
+      const idEnd = text.indexOf('.', version.length);
+      const ivEnd = text.indexOf('.', idEnd + 1);
+      if (!text.startsWith(version) || idEnd <= version.length || ivEnd < 0) throw damaged();
+      if (ivEnd - idEnd - 1 !== ivCharacters || ivEnd + 1 === text.length) throw damaged();
+      const id = text.slice(version.length, idEnd);
       const key = keys.get(id);
       if (!key)
         throw new AppError('unavailable', `A secret is sealed with the key ${id}, which was not given`);
-      const iv = decoded(ivText);
-      const sealed = decoded(sealedText);
-      if (iv.length !== ivBytes || sealed.length < tagBytes) throw damaged();
-      const end = sealed.length - tagBytes;
-      const decipher = createDecipheriv(algorithm, key, iv, { authTagLength: tagBytes });
+      // The vector fills its characters to the last bit, so both decode as one.
+      const bytes = decoded(text.slice(idEnd + 1, ivEnd) + text.slice(ivEnd + 1));
+      const end = bytes.length - tagBytes;
+      if (end < ivBytes) throw damaged();
+      const decipher = createDecipheriv(algorithm, key, bytes.subarray(0, ivBytes), tagged);
       decipher.setAAD(associatedData(place));
-      decipher.setAuthTag(sealed.subarray(end));
+      decipher.setAuthTag(bytes.subarray(end));
       try {
-        return decipher.update(sealed.subarray(0, end), undefined, 'utf8') + decipher.final('utf8');
+        return decipher.update(bytes.subarray(ivBytes, end), undefined, 'utf8') + decipher.final('utf8');
       } catch (error) {
         throw damaged(error);
       }

@@ -98,6 +98,49 @@ export interface TestQuery {
   timeoutMs?: number;
 }
 
+/** How a connection does in one environment. */
+export type ConnectionState =
+  | 'works'
+  | 'failing'
+  | 'deployed'
+  | 'refused'
+  | 'pending'
+  | 'noWorker'
+  | 'notDeployed'
+  | 'disabled';
+
+export interface OverviewQuery {
+  /** Types, separated by commas. */
+  type?: string;
+  environment?: string;
+  state?: ConnectionState;
+  /** Part of the name or description. */
+  q?: string;
+  page?: number;
+  size?: number;
+}
+
+export interface ConnectionOverview {
+  name: string;
+  type: string;
+  description: string | null;
+  labels: Record<string, string>;
+  enabled: boolean;
+  /** Where it points, for people. */
+  target: string | null;
+  revision: number;
+  updatedAt: string;
+  /** Minute of the last operation of the last 24 hours. */
+  lastUsedAt: string | null;
+  environments: {
+    environmentName: string;
+    state: ConnectionState;
+    since: string | null;
+    code: string | null;
+    message: string | null;
+  }[];
+}
+
 export interface TypeAnswer {
   type: string;
   title: string;
@@ -254,6 +297,15 @@ export class Plugboard {
     query: { type: string; page?: number; size?: number; sort?: string; q?: string },
   ) {
     return this.request<ListAnswer<Connection>>('GET', connections(project), { query });
+  }
+
+  /** How each connection does in each environment, filtered, a page at a time. */
+  overview(project: string, query: OverviewQuery = {}, signal?: AbortSignal) {
+    return this.request<ListAnswer<ConnectionOverview> & { states: Record<ConnectionState, number> }>(
+      'GET',
+      `/apiops/projects/${encodeURIComponent(project)}/overview/`,
+      { query: { ...query }, ...(signal ? { signal } : {}) },
+    );
   }
 
   /** With `CONNECTIONS:REVEAL` its secrets in full. */

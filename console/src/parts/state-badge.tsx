@@ -1,16 +1,6 @@
 import { Badge, Tooltip } from '@mantine/core';
+import type { ConnectionState } from '../../../client/plugboard.ts';
 import { states } from '../texts/states.ts';
-
-/** How a connection does in one environment. */
-export type ConnectionState =
-  | 'works'
-  | 'failing'
-  | 'deployed'
-  | 'refused'
-  | 'pending'
-  | 'noWorker'
-  | 'notDeployed'
-  | 'disabled';
 
 const colours: Readonly<Record<ConnectionState, string>> = {
   works: 'teal',

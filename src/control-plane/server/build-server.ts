@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import Fastify, { type FastifyInstance, LogController, type onResponseHookHandler } from 'fastify';
 import type { WebSocketServer } from 'ws';
 import { type Channel, WORKER_STREAM_PATH } from '../../contract/channel.ts';
-import { AppError } from '../../errors.ts';
+import { registerJsonParser } from '../../request-body/json-body.ts';
 import { auditRoutes } from '../audit/audit.routes.ts';
 import { createAudit, purgeAudit } from '../audit/audit.service.ts';
 import { type Access, createAccess } from '../auth/access.ts';
@@ -32,6 +32,7 @@ import { keyRoutes } from '../keys/keys.routes.ts';
 import { createKeystores } from '../keys/keystores.service.ts';
 import { countByKey } from '../keys/sealed-values.ts';
 import { operationRoutes } from '../operations/operations.routes.ts';
+import { overviewRoutes } from '../overview/overview.routes.ts';
 import { projectRoutes } from '../projects/projects.routes.ts';
 import { createProjects, type Projects } from '../projects/projects.service.ts';
 import type { Database } from '../store/database.ts';
@@ -193,6 +194,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   });
   const rotation = createKeyRotation({ db, sealer, log });
   keyRotationRoutes(app, { rotation });
+  overviewRoutes(app, { db, access, workers, deployments });
   operationRoutes(app, { access, connections, deployments, workers, hub });
   connectionTypeRoutes(app);
   projectRoutes(app, { projects, access });
@@ -274,35 +276,6 @@ function refreshTokensAfterChanges(app: FastifyInstance, hub: WorkerHub): void {
   app.addHook('onRoute', (route) => {
     if (concerned.test(route.url)) route.onResponse = [refresh, ...[route.onResponse ?? []].flat()];
   });
-}
-
-/** Far beyond any real body, and far below what overflows the stack of code that recurs into one. */
-const maxBodyDepth = 128;
-
-/** As Fastify's own, but an empty body is no body (clients send the header on every request), and errors say what is wrong. */
-function registerJsonParser(app: FastifyInstance): void {
-  const parse = app.getDefaultJsonParser('error', 'error');
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    if (body === '') return done(null, undefined);
-    parse(request, body as string, (error, value) => {
-      if (!error && !isDeeperThan(value, maxBodyDepth)) return done(null, value);
-      const message = !error
-        ? `The body is nested deeper than ${maxBodyDepth} levels`
-        : /"(__proto__|constructor|\\u)/.test(body as string)
-          ? 'The body is not valid JSON, or has a field named __proto__ or constructor, which is not accepted'
-          : 'The body is not valid JSON';
-      done(new AppError('bad_request', message, { cause: error }));
-    });
-  });
-}
-
-function isDeeperThan(value: unknown, limit: number): boolean {
-  let level = [value];
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > limit) return true;
-    level = level.flatMap((one) => (typeof one === 'object' && one !== null ? Object.values(one) : []));
-  }
-  return false;
 }
 
 /** A logger for each request would cost more than all its hooks: what is logged names the request itself. */

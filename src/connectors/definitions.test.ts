@@ -7,7 +7,7 @@ import { movedFields } from '../contract/destination-binding.ts';
 import { type FieldPath, formatFieldPath } from '../contract/field-path.ts';
 import { connectionBodySchema, describeType, publishedSchema } from '../contract/json-schema.ts';
 import { joinSecrets, secretFields, secretValues, splitSecrets } from '../contract/masking.ts';
-import { completeConfig, createCompiler, parseConnection } from '../contract/validation.ts';
+import { acceptedForm, completeConfig, createCompiler, parseConnection } from '../contract/validation.ts';
 import { arbitraryBody, arbitraryBreaks, broke } from './arbitrary-body.ts';
 import { definitions } from './definitions.ts';
 import { bodyWith, fullBody, minimalBody, repaired, sampleValue } from './sample-body.ts';
@@ -90,6 +90,22 @@ for (const definition of all) {
       assert.deepEqual(Object.keys(complete), ['type', 'name', ...names]);
       for (const name of names)
         if (config[name] === undefined) assert.equal(complete[name], null, `${name} is null when unset`);
+    });
+
+    test('a worker would make of an accepted body what the control plane has made of it', () => {
+      const bodies = names.flatMap((name) =>
+        [false, true].map((other) => bodyWith(definition, { [name]: sampleValue(definition, name, other) })),
+      );
+      for (const body of [minimalBody(definition), fullBody(definition), ...bodies]) {
+        const complete = completeConfig(definition, accept(definition, body).config);
+        const form = acceptedForm(complete);
+        const stored = JSON.parse(JSON.stringify(complete)) as Body;
+        assert.deepEqual(stored, complete);
+        assert.equal(acceptedForm(stored), undefined);
+        if (JSON.stringify(complete).includes('${')) continue;
+        const { config, warnings } = accept(definition, stored, { resolved: true });
+        assert.deepEqual(form, { config, warnings });
+      }
     });
 
     test('a full body is taken, and so is every field on its own', () => {

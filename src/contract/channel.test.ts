@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import { createChannelPair } from './channel.ts';
+import { createChannelPair, sendMessage } from './channel.ts';
 
 test('frames arrive in order and never inside the call that sends them', async () => {
   const [left, right] = createChannelPair();
@@ -44,4 +44,28 @@ test('a listener set after the end still hears of it', async () => {
   await turn();
   const code = await new Promise<number>((resolve) => right.onClose(resolve));
   assert.equal(code, 1000);
+});
+
+test('messages are handed over as they are where both ends asked for it, in order with frames', async () => {
+  const [left, right] = createChannelPair({ direct: true });
+  const seen: unknown[] = [];
+  right.direct!.onMessage((message) => seen.push(message));
+  const message = { kind: 'one' };
+  sendMessage(left, message);
+  left.send('two');
+  await turn();
+  assert.equal(seen.length, 0);
+  right.onMessage((text) => seen.push(text));
+  await turn();
+  assert.deepEqual(seen, [message, 'two']);
+  assert.equal(seen[0], message);
+});
+
+test('messages are texts where nobody asked for anything else', async () => {
+  const [left, right] = createChannelPair();
+  const seen: string[] = [];
+  right.onMessage((text) => seen.push(text));
+  sendMessage(left, { kind: 'one' });
+  await turn();
+  assert.deepEqual(seen, ['{"kind":"one"}']);
 });

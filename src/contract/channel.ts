@@ -11,12 +11,29 @@ export interface Channel {
   onClose(closed: (code: number, reason: string) => void): void;
   /** Ends both directions; default code 1000. */
   close(code?: number, reason?: string): void;
+  /** Where both ends are in one process: messages handed over as they are, in order with the frames. */
+  readonly direct?: DirectChannel;
 }
 
-/** Two connected channels in memory: each delivers in order and never inside the sender's call. */
-export function createChannelPair(): [Channel, Channel] {
-  const left = createEnd();
-  const right = createEnd();
+/** Nobody may change a message once it is sent. */
+export interface DirectChannel {
+  send(message: object): void;
+  onMessage(receive: (message: object) => void): void;
+}
+
+/** Hands a message over, or its JSON where the other end is elsewhere. */
+export function sendMessage(channel: Channel, message: object): void {
+  if (channel.direct) channel.direct.send(message);
+  else channel.send(JSON.stringify(message));
+}
+
+/**
+ * Two connected channels in memory: each delivers in order and never inside the sender's call.
+ * Without `direct` every message is a text, as between two processes.
+ */
+export function createChannelPair({ direct = false } = {}): [Channel, Channel] {
+  const left = createEnd(direct);
+  const right = createEnd(direct);
   left.peer = right;
   right.peer = left;
   return [left.channel, right.channel];
@@ -25,27 +42,32 @@ export function createChannelPair(): [Channel, Channel] {
 interface End {
   peer: End | undefined;
   channel: Channel;
-  deliver(text: string): void;
+  deliver(frame: string | object): void;
   end(code: number, reason: string): void;
 }
 
-function createEnd(): End {
-  const inbox: string[] = [];
+function createEnd(direct: boolean): End {
+  const inbox: (string | object)[] = [];
   let receive: ((text: string) => void) | undefined;
+  let receiveDirect: ((message: object) => void) | undefined;
   let closed: ((code: number, reason: string) => void) | undefined;
   let ended: { code: number; reason: string } | undefined;
   let ending = false;
 
   const drain = () => {
-    while (receive && inbox.length > 0 && !ended) receive(inbox.shift()!);
+    while (receive && inbox.length > 0 && !ended) {
+      const frame = inbox.shift()!;
+      if (typeof frame === 'string') receive(frame);
+      else receiveDirect?.(frame);
+    }
   };
 
   const end: End = {
     peer: undefined,
-    deliver(text) {
+    deliver(frame) {
       queueMicrotask(() => {
         if (ended) return;
-        inbox.push(text);
+        inbox.push(frame);
         drain();
       });
     },
@@ -58,6 +80,18 @@ function createEnd(): End {
       });
     },
     channel: {
+      ...(direct
+        ? {
+            direct: {
+              send(message) {
+                if (!ending) end.peer!.deliver(message);
+              },
+              onMessage(listener) {
+                receiveDirect = listener;
+              },
+            },
+          }
+        : {}),
       send(text) {
         if (!ending) end.peer!.deliver(text);
       },

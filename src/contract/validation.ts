@@ -74,8 +74,27 @@ export function parseConnection(
   for (const { field, message } of ruleFaults(definition, config)) faults.addMissing(field, message);
   if (!faults.hasWrongForm) refine(definition, config, form, faults);
   if (!faults.isEmpty) return { ok: false, faults: faults.list() };
-  warnings.push(...(definition.remarks?.(config as ConnectionConfig<Record<string, never>>) ?? []));
-  return { ok: true, config: inOrder(definition, config) as never, warnings, kept };
+  const remarks = definition.remarks?.(config as ConnectionConfig<Record<string, never>>) ?? [];
+  warnings.push(...remarks);
+  const ordered = inOrder(definition, config);
+  if (form === 'stored') accepted.set(ordered, { config: ordered, warnings: remarks });
+  return { ok: true, config: ordered as never, warnings, kept };
+}
+
+/** What the validator made of a body, with the warnings that belong to it in every form. */
+export interface AcceptedForm {
+  readonly config: Record<string, unknown>;
+  readonly warnings: readonly string[];
+}
+
+const accepted = new WeakMap<object, AcceptedForm>();
+
+/**
+ * What `parseConnection` has answered in this process and `completeConfig` has completed into that very
+ * object: to read it again would come to the same, unless something in it had to be resolved first.
+ */
+export function acceptedForm(complete: object): AcceptedForm | undefined {
+  return accepted.get(complete);
 }
 
 /** Every field in order, null for what is unset, as Get answers it. */
@@ -86,6 +105,8 @@ export function completeConfig(
   const complete: Record<string, unknown> = { type: definition.type, name: config['name'] ?? null };
   for (const [name, field] of Object.entries(allFields(definition)))
     complete[name] = completeValue(field, config[name]);
+  const form = accepted.get(config);
+  if (form) accepted.set(complete, form);
   return complete;
 }
 

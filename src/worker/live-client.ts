@@ -2,7 +2,7 @@ import type { CallContext, ConnectorContext, Logger, Network, Trust } from '../c
 import type { AnyConnector } from '../connectors/connectors.ts';
 import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
 import { secretValues } from '../contract/masking.ts';
-import { parseConnection } from '../contract/validation.ts';
+import { acceptedForm, parseConnection } from '../contract/validation.ts';
 import type { TrustObjects } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
 import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts';
@@ -92,16 +92,16 @@ export async function prepareConnection(
       ),
     );
   const { config: values, digest } = await resolveSecrets(secrets, definition, project, given);
-  const scrubbing = createScrubbing(secretValues(definition, values));
-  const parsed = parseConnection(definition, { ...values, type, name }, { resolved: true });
+  const parsed = read(definition, values, { type, name });
   if (!parsed.ok) {
+    const scrubbing = createScrubbing(secretValues(definition, values));
     const said = parsed.faults.map(({ field, message }) => `${field} ${message}`).join('; ');
     const reason = new AppError('invalid_configuration', said, {
       details: { validationErrors: parsed.faults },
     });
     throw new Refusal(scrubbing.error(reason), [], digest);
   }
-  const config = parsed.config as Record<string, unknown>;
+  const { config } = parsed;
   let connector: AnyConnector;
   try {
     connector = loaded.get(loader) ?? (await load(loader));
@@ -118,7 +118,7 @@ export async function prepareConnection(
     // Defaults and shorthands may have moved a secret to another place.
     scrubbing: createScrubbing([
       ...new Set([
-        ...secretValues(definition, values),
+        ...(parsed.isCopy ? secretValues(definition, values) : []),
         ...secretValues(definition, config),
         ...material.secrets,
       ]),
@@ -126,6 +126,18 @@ export async function prepareConnection(
     warnings: parsed.warnings.slice(0, maxWarnings),
     secretsDigest: digest,
   };
+}
+
+/** What a control plane in this process accepted just now and handed over itself is not read once more. */
+function read(
+  definition: ConnectionType,
+  values: Record<string, unknown>,
+  identity: { type: string; name: string },
+) {
+  const accepted = acceptedForm(values);
+  if (accepted && accepted.config['type'] === identity.type && accepted.config['name'] === identity.name)
+    return { ok: true as const, isCopy: false, ...accepted };
+  return { isCopy: true, ...parseConnection(definition, { ...values, ...identity }, { resolved: true }) };
 }
 
 // Even of a module that is there already an import goes through the whole loader.

@@ -1,5 +1,5 @@
 import type { Logger, Network } from '../connectors/connector.ts';
-import type { Channel } from '../contract/channel.ts';
+import { type Channel, sendMessage } from '../contract/channel.ts';
 import {
   CLOSE_CODES,
   type DesiredConnection,
@@ -230,10 +230,10 @@ export class Worker {
       this.#channel = channel;
       const timer = setTimeout(() => channel.close(CLOSE_CODES.protocol, 'no welcome'), welcomeTimeoutMs);
       let isOver = false;
-      channel.onMessage((text) => {
+      const take = (read: () => ToWorker | undefined) => {
         if (isOver) return;
         try {
-          const message = readMessage(text);
+          const message = read();
           if (message?.kind === 'welcome') clearTimeout(timer);
           if (message) this.#receive(message);
         } catch (error) {
@@ -241,7 +241,9 @@ export class Worker {
           this.#options.log.error({ err: error }, 'the control plane sent what cannot be understood');
           channel.close(CLOSE_CODES.protocol, 'malformed frame');
         }
-      });
+      };
+      channel.onMessage((text) => take(() => readMessage(text)));
+      channel.direct?.onMessage((message) => take(() => message as ToWorker));
       channel.onClose((code, reason) => {
         isOver = true;
         clearTimeout(timer);
@@ -271,6 +273,11 @@ export class Worker {
 
   #sendRaw(message: FromWorker): void {
     this.#channel?.send(JSON.stringify(message));
+  }
+
+  /** For what comes in numbers and is plain data for certain. */
+  #handOver(message: Extract<FromWorker, { kind: 'received' | 'verdicts' | 'health' }>): void {
+    if (this.#channel) sendMessage(this.#channel, message);
   }
 
   #receive(message: ToWorker): void {
@@ -332,7 +339,7 @@ export class Worker {
   #applySnapshot({ epoch, seq, items }: Extract<ToWorker, { kind: 'snapshot' }>): void {
     this.#desired = new Map(items.map((item) => [item.connection, item]));
     this.#cursor = { epoch, seq };
-    this.#sendRaw({ kind: 'received', seq });
+    this.#handOver({ kind: 'received', seq });
     this.connections.replaceAll(items);
     this.#saveSoon();
   }
@@ -349,11 +356,11 @@ export class Worker {
       this.#cursor = { epoch, seq };
       for (const connection of remove) this.#desired.delete(connection);
       for (const item of put) this.#desired.set(item.connection, item);
-      this.#sendRaw({ kind: 'received', seq });
+      this.#handOver({ kind: 'received', seq });
       this.connections.remove(remove);
       this.connections.put(put);
       this.#saveSoon();
-    } else this.#sendRaw({ kind: 'received', seq: this.#cursor.seq });
+    } else this.#handOver({ kind: 'received', seq: this.#cursor.seq });
   }
 
   #setTokens(tokens: UsageToken[]): void {
@@ -426,7 +433,7 @@ export class Worker {
     const items = [...this.#verdicts.values()];
     this.#verdicts.clear();
     for (let at = 0; at < items.length; at += itemsPerFrame)
-      this.#sendRaw({ kind: 'verdicts', items: items.slice(at, at + itemsPerFrame) });
+      this.#handOver({ kind: 'verdicts', items: items.slice(at, at + itemsPerFrame) });
   }
 
   /** Every five seconds, and right after the end of each minute. */
@@ -457,7 +464,7 @@ export class Worker {
     const items = [...this.#health.values()];
     this.#health.clear();
     for (let at = 0; at < items.length; at += itemsPerFrame)
-      this.#sendRaw({ kind: 'health', items: items.slice(at, at + itemsPerFrame) });
+      this.#handOver({ kind: 'health', items: items.slice(at, at + itemsPerFrame) });
   }
 
   // ---- without the control plane ----

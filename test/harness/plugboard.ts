@@ -82,7 +82,7 @@ export async function startPlugboard(options: PlugboardOptions = {}): Promise<Pl
       connectors,
       log,
       connect: async () => {
-        const [ours, theirs] = createChannelPair();
+        const [ours, theirs] = createChannelPair({ direct: true });
         controlPlane.attachEmbedded(theirs, environment);
         return ours;
       },

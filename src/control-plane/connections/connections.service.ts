@@ -125,8 +125,9 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     { definition, config }: Draft,
     createdAt: number,
     now: number,
-  ): ConnectionRow {
-    return {
+  ): { row: ConnectionRow; opened: Config } {
+    const { columns, opened } = sealedConfig.sealConfig(sealer, definition, config, project.id, id);
+    const row = {
       id,
       project_id: project.id,
       name: config['name'] as string,
@@ -136,10 +137,11 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       enabled: config['enabled'] === false ? 0 : 1,
       deploy_to_worker: config['deployToWorker'] === false ? 0 : 1,
       environments: JSON.stringify(listedEnvironments(config)),
-      ...sealedConfig.sealConfig(sealer, definition, config, project.id, id),
+      ...columns,
       created_at: createdAt,
       updated_at: now,
     };
+    return { row, opened };
   }
 
   const isLive = (row: Pick<ConnectionRow, 'enabled' | 'deploy_to_worker'>) =>
@@ -219,11 +221,12 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     requireManage(caller, project, draft.config['name'] as string, listedEnvironments(draft.config));
     const now = Date.now();
     const id = newId(now);
-    const row = rowOf(project, id, 1, draft, now, now);
+    const { row, opened } = rowOf(project, id, 1, draft, now, now);
     const watch = await store(project, row, 'create', caller, draft.references, async (tx) => {
       await insertConnection(tx, row, foldName(row.name));
       return true;
     });
+    watch?.hold(row, opened);
     return watch && { row, warnings: draft.warnings, deployed: isLive(row), watch };
   }
 
@@ -263,7 +266,14 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           options.rename,
         );
         requireManage(caller, project, draft.config['name'] as string, listedEnvironments(draft.config));
-        const row = rowOf(project, current.id, current.revision + 1, draft, current.created_at, Date.now());
+        const { row, opened } = rowOf(
+          project,
+          current.id,
+          current.revision + 1,
+          draft,
+          current.created_at,
+          Date.now(),
+        );
         const renamed = foldName(row.name) !== foldName(current.name);
         const watch = await store(
           project,
@@ -274,6 +284,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
           renamed ? { renamedFrom: current.name } : undefined,
         );
+        watch?.hold(row, opened);
         return watch && { row, warnings: draft.warnings, deployed: isLive(row) || isLive(current), watch };
       },
     );

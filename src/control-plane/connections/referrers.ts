@@ -275,7 +275,7 @@ export function createReferrers(parts: { access: Access; sealer: Sealer; deploym
       const next: ConnectionRow = {
         ...row,
         revision: row.revision + 1,
-        ...sealConfig(sealer, definition, config, project.id, row.id),
+        ...sealConfig(sealer, definition, config, project.id, row.id).columns,
         updated_at: now,
       };
       await updateConnection(tx, next, foldName(next.name), row.revision);

@@ -19,17 +19,18 @@ export function openConfig(
   return joinSecrets(masked, secrets) as Config;
 }
 
-/** The columns of a body: secrets apart, each sealed to its place. */
+/** The columns of a body: secrets apart, each sealed to its place; and the body that they open to. */
 export function sealConfig(
   sealer: Sealer,
   definition: ConnectionType,
   config: Config,
   projectId: string,
   id: string,
-): Pick<ConnectionRow, 'masked' | 'sealed'> {
-  const { masked, secrets } = splitSecrets(definition, completeConfig(definition, config));
+): { columns: Pick<ConnectionRow, 'masked' | 'sealed'>; opened: Config } {
+  const opened = completeConfig(definition, config);
+  const { masked, secrets } = splitSecrets(definition, opened);
   const sealed: Record<string, string> = {};
   for (const [field, plain] of Object.entries(secrets))
     sealed[field] = sealer.seal(plain, { project: projectId, connection: id, field });
-  return { masked: JSON.stringify(masked), sealed: JSON.stringify(sealed) };
+  return { columns: { masked: JSON.stringify(masked), sealed: JSON.stringify(sealed) }, opened };
 }

@@ -25,7 +25,15 @@ import { targetsOf } from './targets.ts';
 
 /** Collects what workers say of one connection from before its change is committed. */
 export interface DeploymentWatch {
+  /** Keeps what was committed open until the end, so that nobody who needs it now opens it again. */
+  hold(body: Body, opened: Record<string, unknown>): void;
   end(): void;
+}
+
+/** A body as it is stored. */
+interface Body {
+  masked: string;
+  sealed: string;
 }
 
 interface Watch extends DeploymentWatch {
@@ -33,6 +41,7 @@ interface Watch extends DeploymentWatch {
   revision: number;
   /** Latest verdict by worker id. */
   said: Map<string, Verdict>;
+  held: (Body & { opened: Record<string, unknown> }) | undefined;
   wake: () => void;
 }
 
@@ -136,7 +145,11 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
       connection,
       revision,
       said: new Map(),
+      held: undefined,
       wake: () => {},
+      hold({ masked, sealed }, opened) {
+        watch.held = { masked, sealed, opened };
+      },
       end() {
         const others = watches.get(connection);
         others?.delete(watch);
@@ -342,7 +355,7 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
     resolver: Resolver,
   ): Promise<DesiredConnection | undefined> {
     const { db, log, projectOf } = this.#parts;
-    const resolve = (body: { masked: string; sealed: string }) =>
+    const resolve = (body: Body) =>
       resolver.resolve(row.project_id, row.type, this.#open(row, body), environment);
     const lastGood = async () => {
       const revision = row.last_good_revision;
@@ -394,10 +407,9 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
     return refusals;
   }
 
-  #open(
-    row: { id: string; project_id: string },
-    body: { masked: string; sealed: string },
-  ): Record<string, unknown> {
+  #open(row: { id: string; project_id: string }, body: Body): Record<string, unknown> {
+    for (const { held } of this.#watches.get(row.id) ?? [])
+      if (held?.sealed === body.sealed && held.masked === body.masked) return held.opened;
     const secrets: Record<string, string> = {};
     for (const [field, ciphertext] of Object.entries(JSON.parse(body.sealed) as Record<string, string>))
       secrets[field] = this.#parts.sealer.open(ciphertext, {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Channel } from '../../contract/channel.ts';
+import { type Channel, sendMessage } from '../../contract/channel.ts';
 import {
   CLOSE_CODES,
   type Failure,
@@ -78,7 +78,10 @@ export class WorkerHub {
 
   constructor(parts: Parts) {
     this.#parts = parts;
-    this.#proofs = new ProofSchedule((worker, message) => this.#send(worker, message));
+    this.#proofs = new ProofSchedule((worker, message) => {
+      const channel = this.#sessions.get(worker.id)?.channel;
+      if (channel) sendMessage(channel, message);
+    });
     parts.deployments.on('changed', () => this.#pumpAll());
     parts.deployments.on('verdicts', ({ worker, verdicts }) =>
       this.#proofs.note(worker, verdicts, parts.workers.of(worker.environment.name)),
@@ -111,6 +114,10 @@ export class WorkerHub {
         channel.close(CLOSE_CODES.protocol, 'malformed frame');
         return;
       }
+      take(message);
+    });
+    channel.direct?.onMessage((message) => take(message as FromWorker));
+    const take = (message: FromWorker) => {
       if (session) {
         this.#receive(session, message);
         return;
@@ -143,7 +150,7 @@ export class WorkerHub {
           channel.close(1011, 'try again');
         },
       );
-    });
+    };
   }
 
   #session(
@@ -332,13 +339,20 @@ export class WorkerHub {
         upTo = changes.upTo;
         if (put.length + remove.length > 0) frame = { kind: 'delta', seq: upTo, put, remove };
       }
-      const text = frame && JSON.stringify(frame);
+      // One text for all to whom it cannot be handed over.
+      let text: string | undefined;
       if (upTo !== cursor) more = true;
       for (const session of sessions) {
         // Caught up as soon as a read finds nothing new.
         if (upTo === cursor) session.catchingUp = false;
         session.cursor = upTo;
-        if (text) session.channel.send(text);
+        if (!frame) continue;
+        if (session.channel.direct) {
+          session.channel.direct.send(frame);
+          continue;
+        }
+        text ??= JSON.stringify(frame);
+        session.channel.send(text);
       }
     }
     return more;

@@ -186,6 +186,16 @@ for (const definition of all) {
       assert.deepEqual(Object.keys(described['operations'] as object), Object.keys(definition.operations));
     });
 
+    test('a stream of items names lists of the input and the output', () => {
+      for (const { stream, input, output } of Object.values(definition.operations)) {
+        if (!stream) continue;
+        const properties = (schema: unknown) =>
+          (schema as { properties: Record<string, { type: string }> }).properties;
+        assert.equal(properties(input)[stream.items]?.type, 'array');
+        if (stream.results !== undefined) assert.equal(properties(output)[stream.results]?.type, 'array');
+      }
+    });
+
     test('the operations have schemas that compile', () => {
       const ajv = createCompiler();
       assert.ok(Object.keys(definition.operations).length > 0);

@@ -54,6 +54,15 @@ export interface OperationSchema<Input extends TSchema = TSchema, Output extends
   readonly output: Output;
   /** Largest input in bytes; default 64 MiB. */
   readonly maxInputBytes?: number;
+  /** Set where it also takes its items as NDJSON, one a line, which are passed on in batches. */
+  readonly stream?: ItemStream;
+}
+
+export interface ItemStream {
+  /** Field of the input that lists the items. */
+  readonly items: string;
+  /** Field of the output that lists a result for each; none: a batch is taken as a whole. */
+  readonly results?: string;
 }
 
 type StaticFields<Fields extends Record<string, TSchema>> = Static<TObject<Fields>>;

@@ -1,4 +1,4 @@
-import type { ConnectionType, OperationSchema } from './connection-type.ts';
+import type { ConnectionType, ItemStream, OperationSchema } from './connection-type.ts';
 import { allFields, isRequired, type JsonSchema, mapSchema, withVariables } from './definition-schema.ts';
 import { ruleSchema } from './rules.ts';
 
@@ -76,12 +76,18 @@ export function connectionSchemas(definitions: Iterable<ConnectionType>): Record
   );
 }
 
+/** Schema of one item of an operation that takes a stream of them. */
+export function itemSchema({ input }: OperationSchema, { items }: ItemStream): JsonSchema {
+  return (input as JsonSchema).properties![items]!.items!;
+}
+
 function describeOperation(operation: OperationSchema): Record<string, unknown> {
   return {
     title: operation.title,
     description: operation.description,
     input: plain(operation.input as JsonSchema),
     output: plain(operation.output as JsonSchema),
+    ...(operation.stream ? { stream: operation.stream } : {}),
     ...(operation.maxInputBytes === undefined ? {} : { maxInputBytes: operation.maxInputBytes }),
   };
 }

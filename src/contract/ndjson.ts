@@ -8,3 +8,13 @@ export function acceptsNdjson(accept: string | undefined): boolean {
     return type === NDJSON && !parameters.some((parameter) => /^q=0(\.0*)?$/.test(parameter));
   });
 }
+
+/** Whether a `Content-Type` header is NDJSON. */
+export function isNdjson(contentType: string | undefined): boolean {
+  return (
+    /^[^;]*/
+      .exec(contentType ?? '')![0]
+      .trim()
+      .toLowerCase() === NDJSON
+  );
+}

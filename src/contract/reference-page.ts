@@ -1,5 +1,6 @@
 import type { ConnectionType, OperationSchema, Rule } from './connection-type.ts';
 import { allFields, isRequired, type JsonSchema } from './definition-schema.ts';
+import { NDJSON } from './ndjson.ts';
 import { ruleCondition } from './rules.ts';
 
 const generated = '<!-- Written by `npm run docs` from the source; edit the definition, not this page. -->';
@@ -178,6 +179,11 @@ function operationText(name: string, operation: OperationSchema): string {
   return [
     `### \`${name}\``,
     `${escapeText(operation.title)}. ${escapeText(operation.description)}`,
+    ...(operation.stream
+      ? [
+          `Takes a stream: \`Content-Type: ${NDJSON}\`, one item of \`${operation.stream.items}\` a line, of any length in all. With \`Accept: ${NDJSON}\` ${operation.stream.results === undefined ? 'what became of each line' : `an entry of \`${operation.stream.results}\` for each line`} is answered as it goes. The fields beside them go into the query parameter \`input\`, as JSON.`,
+        ]
+      : []),
     'Input:',
     schema(operation.input),
     'Result:',

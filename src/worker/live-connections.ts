@@ -1,4 +1,5 @@
 import type { Logger, Network } from '../connectors/connector.ts';
+import type { OperationSchema } from '../contract/connection-type.ts';
 import { foldName } from '../contract/validation.ts';
 import type { DesiredConnection, HealthReport, Verdict } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
@@ -166,6 +167,15 @@ export class LiveConnections {
   /** Id of a connection by its project (exact) and name (case-insensitive); undefined when it is not held. */
   find(project: string, name: string): string | undefined {
     return this.#byName.get(nameKey(project, name))?.connection;
+  }
+
+  /** An operation of a connection's type; undefined where there is none of that name. */
+  operationOf(connection: string, operation: string): OperationSchema | undefined {
+    const desired = this.#slots.get(connection)?.desired;
+    const definition = desired && this.#definitionOf(desired);
+    return definition && Object.hasOwn(definition.operations, operation)
+      ? definition.operations[operation]
+      : undefined;
   }
 
   /** Whether any connection of the project is held. */

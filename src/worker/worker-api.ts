@@ -4,11 +4,13 @@ import type { Logger } from '../connectors/connector.ts';
 import { foldName } from '../contract/validation.ts';
 import type { UsageToken } from '../contract/worker-protocol.ts';
 import { AppError, errorBody } from '../errors.ts';
+import { answerItemStream, isItemStream, registerItemStreams } from '../request-body/item-stream.ts';
+import { registerJsonParser } from '../request-body/json-body.ts';
 import type { LiveConnections } from './live-connections.ts';
 
 /** What the port needs of the worker behind it. */
 export interface WorkerApiSource {
-  readonly connections: Pick<LiveConnections, 'find' | 'operate'>;
+  readonly connections: Pick<LiveConnections, 'find' | 'operate' | 'operationOf'>;
   readonly tokens: readonly UsageToken[];
   readonly isConnected: boolean;
   onTokens(listener: (tokens: readonly UsageToken[]) => void): void;
@@ -67,6 +69,8 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   });
   app.removeContentTypeParser('text/plain');
+  registerJsonParser(app);
+  registerItemStreams(app);
   app.decorateRequest('usageToken', null);
   app.addHook('preClose', async () => {
     const stopping = new AppError('unavailable', 'The worker is stopping');
@@ -92,7 +96,7 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     controlPlane: worker.isConnected ? 'connected' : 'away',
   }));
 
-  app.post<{ Params: Params; Querystring: { timeoutMs?: string } }>(
+  app.post<{ Params: Params; Querystring: { timeoutMs?: string; input?: string } }>(
     '/apiops/projects/:project/connections/:connection/operations/:operation/',
     {
       // Before the body is read: token, project, permission, in this order.
@@ -115,6 +119,8 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
       const id = worker.connections.find(project, connection);
       if (id === undefined)
         throw new AppError('not_found', `Connection (name: ${connection}) was not found!`);
+      const schema = worker.connections.operationOf(id, operation);
+      const isStream = schema !== undefined && isItemStream(request, operation, schema);
       const token = request.usageToken!;
       const controller = new AbortController();
       const entry: Running = { hash: token.hash, project, connection, operation, controller };
@@ -128,18 +134,34 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
               () => controller.abort(new AppError('unauthorized_client', 'Invalid token')),
               Math.min(maxTimerMs, Math.max(0, token.expiresAt - Date.now())),
             );
-      running.add(entry);
-      reply.raw.once('close', onGone);
-      try {
-        const result = await worker.connections.operate(id, operation, request.body ?? {}, {
-          timeoutMs,
-          signal: controller.signal,
-        });
-        return { success: true, result: result ?? null };
-      } finally {
+      const done = () => {
         clearTimeout(expiry);
         running.delete(entry);
         reply.raw.off('close', onGone);
+      };
+      running.add(entry);
+      reply.raw.once('close', onGone);
+      try {
+        const { signal } = controller;
+        const run = (input: unknown) =>
+          worker.connections.operate(id, operation, input, { timeoutMs, signal });
+        if (isStream) {
+          // Its answer goes on after this.
+          reply.raw.once('close', done);
+          return await answerItemStream(request, reply, {
+            name: operation,
+            operation: schema,
+            input: request.query.input,
+            run,
+            log,
+            signal,
+            timeoutMs,
+          });
+        }
+        // Without a schema it fails, whatever it is given.
+        return { success: true, result: (await run(schema ? (request.body ?? {}) : {})) ?? null };
+      } finally {
+        if (!isStream) done();
       }
     },
   );

@@ -604,6 +604,7 @@ export const elasticsearch = defineConnectionType({
       title: 'Write documents in bulk',
       description:
         'Puts writes into the buffer, which is sent in batches as configured, and answers what became of each. A buffer without room for all of them refuses the call (buffer_full) and takes none. Refused with READ.',
+      stream: { items: 'actions', results: 'results' },
       input: Type.Object(
         {
           actions: Type.Array(

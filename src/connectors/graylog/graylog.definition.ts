@@ -226,6 +226,7 @@ export const graylog = defineConnectionType({
       title: 'Log',
       description:
         'Sends one message, or several as messages. Answers when the system has taken them for sending, which is not yet their arrival: GELF has no acknowledgement. A full queue refuses.',
+      stream: { items: 'messages', results: 'results' },
       input: oneOrMany(
         {
           message: Type.String({ minLength: 1, maxLength: 1_048_576, description: 'short_message' }),

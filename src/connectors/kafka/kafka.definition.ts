@@ -226,6 +226,7 @@ export const kafka = defineConnectionType({
     produce: defineOperation({
       title: 'Produce messages',
       description: 'Sends messages and answers where the brokers stored them.',
+      stream: { items: 'messages', results: 'messages' },
       input: Type.Object(
         {
           topic: Type.Optional(topic),

@@ -130,6 +130,7 @@ export const logback = defineConnectionType({
       title: 'Log',
       description:
         'Writes one line, or several as messages, in order and in one piece. Answers when the system has taken them.',
+      stream: { items: 'messages' },
       input: oneOrMany(
         {
           message: Type.String({ maxLength: 16_777_216 }),

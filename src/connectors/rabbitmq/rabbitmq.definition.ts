@@ -311,6 +311,7 @@ export const rabbitMq = defineConnectionType({
       title: 'Publish',
       description:
         "Publishes one message, or several as messages, and answers when the server has confirmed them. A message that reaches no queue is an error. One message that fails fails the call; of several each has its own result. What the message leaves out is taken from the connection's fields.",
+      stream: { items: 'messages', results: 'results' },
       input: oneOrMany(
         {
           body: Type.String({ description: 'as bodyEncoding says' }),

@@ -228,6 +228,7 @@ export const syslog = defineConnectionType({
       title: 'Log',
       description:
         'Sends one message, or several as messages. Answers when the system has taken them for sending, which over TCP is not yet their arrival: syslog has no acknowledgement. A queue that stays full for the wait refuses. Newlines inside a message cannot begin a second one.',
+      stream: { items: 'messages', results: 'results' },
       input: oneOrMany(
         {
           message: Type.String({ maxLength: 1_048_576 }),

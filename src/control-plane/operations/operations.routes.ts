@@ -4,6 +4,7 @@ import { Type } from 'typebox';
 import { acceptsNdjson, NDJSON } from '../../contract/ndjson.ts';
 import { STAGES } from '../../contract/worker-protocol.ts';
 import { AppError, errorBody } from '../../errors.ts';
+import { answerItemStream, isItemStream, registerItemStreams } from '../../request-body/item-stream.ts';
 import type { Access } from '../auth/access.ts';
 import { definitionOf, invalid } from '../connections/body-checks.ts';
 import { connectionCaller } from '../connections/connections.routes.ts';
@@ -39,6 +40,32 @@ const placeQuery = {
 };
 const connectionParams = Type.Object({ project: Type.String(), connection: Type.String() });
 
+const itemStreams =
+  'Operations marked with a stream also take application/x-ndjson, one item a line and of any length; it is passed on in batches while it is read, and timeoutMs bounds each batch. With Accept: application/x-ndjson what became of each item is answered as it goes, so read while you send; else at the end. What cannot be taken ends the stream and is named by its line: what stands before it has been applied. Hanging up stops it.';
+const counts = { accepted: Type.Integer(), failed: Type.Integer() };
+const itemLine = Type.Union([
+  Type.Object({
+    type: Type.Literal('item'),
+    line: Type.Integer({ description: 'of the body, from 1' }),
+    success: Type.Boolean(),
+    result: Type.Optional(Type.Unknown({ description: "as in the operation's own result, error included" })),
+  }),
+  Type.Object(
+    {
+      type: Type.Literal('error'),
+      line: Type.Integer(),
+      lastLine: Type.Optional(
+        Type.Integer({
+          description: 'set where a whole batch failed: what became of its items is not known',
+        }),
+      ),
+      error: Type.String(),
+      error_description: Type.String(),
+    },
+    { additionalProperties: true, description: 'ends the stream; else as the body of an error' },
+  ),
+  Type.Object({ type: Type.Literal('finished'), success: Type.Boolean(), ...counts }),
+]);
 const streamedTest =
   'With Accept: application/x-ndjson the answer comes as it is found, one JSON object a line: started, each stage as it begins and ends, a result for each worker, finished. Hanging up cancels the test.';
 const target = { environmentName: Type.String(), worker: Type.String() };
@@ -70,7 +97,7 @@ const testLine = Type.Union([
 
 /** Tests and operations: what workers do with a connection when they are asked. */
 export function operationRoutes(app: FastifyInstance, services: Services): void {
-  const { access, connections, deployments, hub } = services;
+  const { access, connections } = services;
   const tests = new StagedTests(services);
 
   /** Runs a test and answers it: whole, or as it goes where the client asks for that. */
@@ -163,21 +190,36 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
     },
   );
 
+  // In a scope of its own: no other route takes a stream.
+  app.register(async (scope) => {
+    registerItemStreams(scope);
+    useRoute(scope, services);
+  });
+}
+
+function useRoute(app: FastifyInstance, { access, connections, deployments, hub }: Services): void {
   app.post<{
     Params: { project: string; connection: string; operation: string };
-    Querystring: { environment?: string; timeoutMs?: string };
+    Querystring: { environment?: string; timeoutMs?: string; input?: string };
   }>(
     '/apiops/projects/:project/connections/:connection/operations/:operation/',
     {
       bodyLimit: maxInputBytes,
-      config: { access: { project: ['CONNECTIONS:USE'] }, body: 'operation' },
+      config: { access: { project: ['CONNECTIONS:USE'] }, body: 'operation', lines: itemLine },
       schema: {
         tags: ['operations'],
         summary: 'Use a connection: run one of its operations on a worker',
+        description: itemStreams,
         params: Type.Object({ project: Type.String(), connection: Type.String(), operation: Type.String() }),
         querystring: Type.Object({
           environment: Type.Optional(Type.String({ maxLength: 255 })),
           timeoutMs: timeoutQuery,
+          input: Type.Optional(
+            Type.String({
+              maxLength: 65_536,
+              description: 'With NDJSON: JSON of the fields of the input beside the items.',
+            }),
+          ),
         }),
       },
     },
@@ -190,8 +232,10 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
           'not_found',
           `Type ${row.type} has no operation '${params.operation.slice(0, 64)}'; it has ${Object.keys(definition.operations).join(', ')}`,
         );
-      const { maxInputBytes: limit } = definition.operations[params.operation]!;
-      if (limit !== undefined && Number(request.headers['content-length'] ?? 0) > limit)
+      const operation = definition.operations[params.operation]!;
+      const isStream = isItemStream(request, params.operation, operation);
+      const { maxInputBytes: limit } = operation;
+      if (limit !== undefined && !isStream && Number(request.headers['content-length'] ?? 0) > limit)
         throw new AppError('payload_too_large', `The operation takes at most ${limit} bytes`);
       const environment = environmentFor(project, row.environments, query.environment);
       access.require(principal, 'CONNECTIONS:USE', {
@@ -207,12 +251,24 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
         );
       const worker = await deployments.pickWorker(row, environment);
       const timeoutMs = Number(query.timeoutMs ?? defaultOperationTimeoutMs);
-      const result = await hub.request(
-        worker,
-        { kind: 'operate', connection: row.id, operation: params.operation, input: body ?? {}, timeoutMs },
-        { timeoutMs, signal: AbortSignal.any([principal.ended, clientGone(reply)]) },
-      );
-      return { success: true, result };
+      const signal = AbortSignal.any([principal.ended, clientGone(reply)]);
+      const run = (input: unknown) =>
+        hub.request(
+          worker,
+          { kind: 'operate', connection: row.id, operation: params.operation, input, timeoutMs },
+          { timeoutMs, signal },
+        );
+      if (isStream)
+        return answerItemStream(request, reply, {
+          name: params.operation,
+          operation,
+          input: query.input,
+          run,
+          log: request.log,
+          signal,
+          timeoutMs,
+        });
+      return { success: true, result: await run(body ?? {}) };
     },
   );
 }

@@ -1,7 +1,7 @@
 import type { FastifyInstance, RouteOptions } from 'fastify';
 import { definitions } from '../../connectors/definitions.ts';
 import type { ConnectionType } from '../../contract/connection-type.ts';
-import { connectionBodySchema, connectionSchemas } from '../../contract/json-schema.ts';
+import { connectionBodySchema, connectionSchemas, itemSchema } from '../../contract/json-schema.ts';
 import { NDJSON } from '../../contract/ndjson.ts';
 
 declare module 'fastify' {
@@ -109,7 +109,16 @@ function requestBody(
     requestBody: { required: true, content: { [type]: { schema: content } } },
   });
   if (kind === 'connection') return of({ $ref: '#/components/schemas/ConnectionBody' });
-  if (kind === 'operation') return of({ $ref: '#/components/schemas/OperationInput' });
+  if (kind === 'operation')
+    return {
+      requestBody: {
+        required: true,
+        content: {
+          'application/json': { schema: { $ref: '#/components/schemas/OperationInput' } },
+          [NDJSON]: { schema: { $ref: '#/components/schemas/OperationItem' } },
+        },
+      },
+    };
   if (kind === 'form') return of(schema ?? { type: 'object' }, 'application/x-www-form-urlencoded');
   if (kind === 'multipart' && schema)
     return {
@@ -150,6 +159,16 @@ function assemble(operations: Operation[], version: string): Schema {
               title: `${definition.type} ${name}`,
               ...input,
             })),
+          ),
+        },
+        OperationItem: {
+          description: 'One line of the body of an operation that takes a stream of items.',
+          anyOf: all.flatMap((definition) =>
+            Object.entries(definition.operations).flatMap(([name, operation]) =>
+              operation.stream
+                ? [{ title: `${definition.type} ${name}`, ...itemSchema(operation, operation.stream) }]
+                : [],
+            ),
           ),
         },
         Error: {

@@ -2,8 +2,19 @@ import { Anchor, type AnchorProps, Button, type ButtonProps } from '@mantine/cor
 import type { ReactNode } from 'react';
 import { Link } from 'react-router';
 
-/** A link within the console that looks like a button. */
-export function ButtonLink({ to, children, ...props }: ButtonProps & { to: string; children: ReactNode }) {
+/** A link within the console that looks like a button; where it may not be followed, a disabled button that says why. */
+export function ButtonLink({
+  to,
+  disabledBecause,
+  children,
+  ...props
+}: ButtonProps & { to: string; disabledBecause?: string | undefined; children: ReactNode }) {
+  if (disabledBecause !== undefined)
+    return (
+      <Button disabled title={disabledBecause} {...props}>
+        {children}
+      </Button>
+    );
   return (
     <Button component={Link} to={to} {...props}>
       {children}

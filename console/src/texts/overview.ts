@@ -1,0 +1,28 @@
+export const overview = {
+  title: 'Connections',
+  create: 'New connection',
+  mayNotCreate: 'Your token lacks CONNECTIONS:MANAGE',
+  search: 'Search by name or description',
+  type: 'Type',
+  environment: 'Environment',
+  state: 'State',
+  anyType: 'Any type',
+  anyEnvironment: 'Any environment',
+  anyState: 'Any state',
+  count: (count: number) => (count === 1 ? '1 connection' : `${count.toLocaleString('en')} connections`),
+  columns: { name: 'Connection', target: 'Points to', states: 'Environments', used: 'Last use' },
+  unused: 'not in 24 h',
+  neverUsed: 'No operation in the last 24 hours',
+  since: (ago: string) => `since ${ago}`,
+  nothing: 'Nothing matches these filters',
+  clear: 'Clear the filters',
+  empty: 'No connection yet',
+  emptyHelp:
+    'Define a connection once: its secrets are sealed, it is tested from where it will be used, deployed to the workers, and used by name.',
+  loadDemo: 'Load the demo',
+  loadingDemo: (done: number, all: number) => `Creating ${done} of ${all} …`,
+  demoHelp:
+    'One connection to each of the local targets that the demo started. One of them is broken on purpose.',
+  demoPages: 'What the targets received:',
+  table: 'Connections with their state',
+};

@@ -192,16 +192,20 @@ function elasticsearchBulk(count: number): Call {
   };
 }
 
-/** A socket that is handed the bytes of a whole call, made beforehand. */
-async function bareSocket(port: number, bytes: Buffer): Promise<BareClient> {
+/** A socket that is handed the messages of a call, made beforehand, in one corked batch. */
+async function bareSocket(port: number, messages: Buffer[]): Promise<BareClient> {
   const socket = await new Promise<Socket>((resolve, reject) => {
     const opened = createConnection({ port, host, noDelay: true }, () => resolve(opened));
     opened.once('error', reject);
   });
+  const last = messages.length - 1;
   return {
     call: () =>
       new Promise((resolve, reject) => {
-        socket.write(bytes, (error) => (error ? reject(error) : resolve()));
+        socket.cork();
+        for (let at = 0; at < last; at++) socket.write(messages[at]!);
+        socket.write(messages[last]!, (error) => (error ? reject(error) : resolve()));
+        socket.uncork();
       }),
     async close() {
       socket.destroy();
@@ -221,7 +225,11 @@ function logCall(
     input: () => (count === 1 ? { ...item } : { messages: many(count, () => ({ ...item })) }),
     units: count,
     isDone: ({ accepted }: { accepted: number }) => accepted === count,
-    bare: ({ port }) => bareSocket(port, Buffer.from(`${line}${end}`.repeat(count))),
+    bare: ({ port }) =>
+      bareSocket(
+        port,
+        many(count, () => Buffer.from(`${line}${end}`)),
+      ),
   };
 }
 

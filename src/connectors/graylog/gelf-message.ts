@@ -20,35 +20,41 @@ const ownHost = hostname() || 'localhost';
 const compressors = { GZIP: promisify(gzip), ZLIB: promisify(deflate) };
 
 /** The message as GELF 1.1; fails with `bad_request` on a field that Graylog reserves. */
-export function gelfPayload(config: GraylogConfig, item: GelfItem): Buffer {
-  const fields = Object.entries(item.fields ?? {}).flatMap(([name, value]) => {
+export function gelfPayload(config: GraylogConfig, item: GelfItem): string {
+  const { message, fullMessage } = item;
+  const fields = item.fields ? additionalFields(item.fields) : {};
+  const hasFields = item.fields !== undefined && Object.keys(fields).length > 0;
+  const appended =
+    config.appendToMessage && hasFields
+      ? JSON.stringify(
+          Object.fromEntries(Object.entries(fields).map(([name, value]) => [name.slice(1), value])),
+        )
+      : undefined;
+  // What is undefined is left out of the JSON.
+  const payload = {
+    version: '1.1',
+    host: item.host ?? ownHost,
+    short_message: message,
+    full_message: appended === undefined ? fullMessage : `${fullMessage ?? message}\n${appended}`,
+    timestamp: (item.timestampMs ?? Date.now()) / 1000,
+    level: gelfLevels.indexOf(item.level ?? config.gelfMessageLevel),
+  };
+  return JSON.stringify(config.appendToAttributes && hasFields ? { ...payload, ...fields } : payload);
+}
+
+function additionalFields(given: NonNullable<GelfItem['fields']>): Record<string, string | number> {
+  const fields = Object.entries(given).flatMap(([name, value]) => {
     const field = name.startsWith('_') ? name : `_${name}`;
     if (field === '_id') throw new AppError('bad_request', 'The field _id is reserved by Graylog');
     if (!/^_[\w.-]+$/.test(field)) throw new AppError('bad_request', `'${name}' is no name of a GELF field`);
     return value === null ? [] : [[field, typeof value === 'boolean' ? String(value) : value] as const];
   });
-  const { message, fullMessage } = item;
-  const appended =
-    config.appendToMessage && fields.length > 0
-      ? JSON.stringify(Object.fromEntries(fields.map(([name, value]) => [name.slice(1), value])))
-      : undefined;
-  const full = appended === undefined ? fullMessage : `${fullMessage ?? message}\n${appended}`;
-  return Buffer.from(
-    JSON.stringify({
-      version: '1.1',
-      host: item.host ?? ownHost,
-      short_message: message,
-      ...(full === undefined ? {} : { full_message: full }),
-      timestamp: (item.timestampMs ?? Date.now()) / 1000,
-      level: gelfLevels.indexOf(item.level ?? config.gelfMessageLevel),
-      ...(config.appendToAttributes ? Object.fromEntries(fields) : {}),
-    }),
-  );
+  return Object.fromEntries(fields);
 }
 
 /** A frame of GELF TCP: never compressed, ended by a zero byte, which JSON cannot hold. */
-export function streamFrame(config: GraylogConfig, item: GelfItem): Buffer[] {
-  return [Buffer.concat([gelfPayload(config, item), Buffer.alloc(1)])];
+export function streamFrame(config: GraylogConfig, item: GelfItem): string {
+  return `${gelfPayload(config, item)}\0`;
 }
 
 /**
@@ -56,7 +62,7 @@ export function streamFrame(config: GraylogConfig, item: GelfItem): Buffer[] {
  * with `message_too_large` when 128 of them do not hold it.
  */
 export async function datagrams(config: GraylogConfig, item: GelfItem): Promise<Buffer[]> {
-  const plain = gelfPayload(config, item);
+  const plain = Buffer.from(gelfPayload(config, item));
   const { compressionType } = config;
   const payload = compressionType === 'NONE' ? plain : await compressors[compressionType](plain);
   if (payload.length <= maxDatagramBytes) return [payload];

@@ -12,11 +12,12 @@ import {
   proveDelivery,
   testDelivery,
 } from '../log-delivery/log-delivery.ts';
+import type { Frame } from '../log-delivery/outbox.ts';
 import { datagrams, type GelfItem, type GraylogConfig, streamFrame } from './gelf-message.ts';
 import { graylog } from './graylog.definition.ts';
 
 interface LiveGraylog extends LiveDelivery {
-  encode(item: GelfItem): Buffer[] | Promise<Buffer[]>;
+  encode(item: GelfItem): Frame | Promise<Frame>;
 }
 
 const defaultSliceBytes = 256 * 1024;

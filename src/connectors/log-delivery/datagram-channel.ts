@@ -54,7 +54,8 @@ export class DatagramChannel implements Channel {
 
   async write(frames: readonly Frame[]): Promise<void> {
     try {
-      for (const datagram of frames.flat()) await this.#sender.send(datagram);
+      for (const datagram of frames.flat())
+        await this.#sender.send(typeof datagram === 'string' ? Buffer.from(datagram) : datagram);
     } catch (error) {
       if (!(error instanceof AppError && error.code === 'message_too_large')) {
         this.#failure =

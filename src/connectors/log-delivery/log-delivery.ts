@@ -76,20 +76,22 @@ export async function deliver<Item>(
   encode: (item: Item) => Frame | Promise<Frame>,
   call: CallContext,
 ): Promise<LogResults> {
-  const outcomes = await outbox.send(items, encode, AbortSignal.any([call.signal, ended]));
+  const outcomes = await outbox.send(items, encode, call.signal);
+  // What waited in the outbox has been given up by then.
+  if (ended.aborted) throw abortReason(ended);
   const [first] = outcomes;
   if (first && outcomes.every((outcome) => outcome?.code === first.code)) throw first;
-  return {
-    accepted: outcomes.filter((outcome) => !outcome).length,
-    results: outcomes.map((outcome) =>
-      outcome
-        ? {
-            accepted: false,
-            error: { code: outcome.code, message: outcome.message, retryable: outcome.retryable },
-          }
-        : { accepted: true },
-    ),
-  };
+  let accepted = 0;
+  const results: LogResults['results'] = [];
+  for (const outcome of outcomes) {
+    if (!outcome) accepted++;
+    results.push(outcome ? refused(outcome) : { accepted: true });
+  }
+  return { accepted, results };
+}
+
+function refused({ code, message, retryable }: AppError): LogResults['results'][number] {
+  return { accepted: false, error: { code, message, retryable } };
 }
 
 export interface TestMessage {

@@ -1,7 +1,7 @@
 import { AppError } from '../../errors.ts';
 
-/** One message as the wire carries it: one frame of a stream, or the datagrams that make it up. */
-export type Frame = readonly Buffer[];
+/** One message as the wire carries it: the text of one frame of a stream (UTF-8), or what it is made up of. */
+export type Frame = string | readonly Buffer[];
 
 /** An open way to the receiver. */
 export interface Channel {
@@ -43,7 +43,20 @@ interface Entry {
   state: 'outside' | 'waiting' | 'sending' | 'done';
   /** Nobody waits for it any more. */
   isAbandoned: boolean;
-  settle(error?: AppError): void;
+  isSettled: boolean;
+  readonly call: Call;
+  /** Its place among the call's items. */
+  readonly at: number;
+}
+
+/** The items of one `send`, and what became of them. */
+interface Call {
+  readonly outcomes: (AppError | undefined)[];
+  readonly entries: Entry[];
+  unsettled: number;
+  /** No further item comes. */
+  isComplete: boolean;
+  finish(): void;
 }
 
 interface Lane {
@@ -110,38 +123,30 @@ export class Outbox {
     encode: (item: Item) => Frame | Promise<Frame>,
     signal: AbortSignal,
   ): Promise<(AppError | undefined)[]> {
-    const outcomes: (AppError | undefined)[] = items.map(() => undefined);
-    const open = new Set<Entry>();
     const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
-    let isComplete = false;
+    const outcomes = new Array<AppError | undefined>(items.length).fill(undefined);
+    const call: Call = { outcomes, entries: [], unsettled: 0, isComplete: false, finish };
     const onAbort = () => {
-      for (const entry of open) this.#giveUp(entry, abortReason(signal));
+      for (const entry of call.entries) this.#giveUp(entry, abortReason(signal));
     };
 
     this.#checkOpen(signal);
     signal.addEventListener('abort', onAbort, { once: true });
     try {
       let waitMs = this.#options.waitForRoomMs;
-      for (const [at, item] of items.entries()) {
+      let hasWaited = false;
+      for (let at = 0; at < items.length; at++) {
         try {
-          const made = encode(item);
+          const made = encode(items[at]!);
           const frame = made instanceof Promise ? await made : made;
-          this.#checkOpen(signal);
-          const entry: Entry = {
-            frame,
-            bytes: frame.reduce((sum, { length }) => sum + length, 0),
-            attempts: 0,
-            state: 'outside',
-            isAbandoned: false,
-            settle: (error) => {
-              outcomes[at] = error;
-              open.delete(entry);
-              if (isComplete && open.size === 0) finish();
-            },
-          };
-          open.add(entry);
+          hasWaited ||= made instanceof Promise;
+          if (hasWaited) this.#checkOpen(signal);
+          const entry = toEntry(frame, call, at);
+          call.entries.push(entry);
+          call.unsettled++;
           if (this.#admit(entry)) continue;
           await this.#waitForRoom(entry, waitMs);
+          hasWaited = true;
           // The rest of the list does not wait as long again for a queue that does not move.
           if (outcomes[at]) waitMs = 0;
         } catch (error) {
@@ -149,8 +154,8 @@ export class Outbox {
           outcomes[at] = error;
         }
       }
-      isComplete = true;
-      if (open.size > 0) await finished;
+      call.isComplete = true;
+      if (call.unsettled > 0) await finished;
       if (signal.aborted) throw abortReason(signal);
       return outcomes;
     } finally {
@@ -244,10 +249,10 @@ export class Outbox {
     if (state === 'waiting') this.#leave(entry);
     if (state !== 'sending') {
       entry.state = 'done';
-      entry.frame = [];
+      entry.frame = '';
     }
     entry.isAbandoned = true;
-    entry.settle(error);
+    settle(entry, error);
     if (state === 'sending') return;
     if (this.#waiting === 0 && !this.#isConnected()) this.#dial?.abort.abort(error);
     this.#offerRoom();
@@ -337,11 +342,11 @@ export class Outbox {
         continue;
       }
       entry.state = 'done';
-      entry.frame = [];
-      entry.settle(failure);
+      entry.frame = '';
+      settle(entry, failure);
     }
     if (this.#stop.signal.aborted) {
-      for (const entry of again) entry.settle(closedError());
+      for (const entry of again) settle(entry, closedError());
       return;
     }
     for (const entry of again) {
@@ -409,6 +414,35 @@ export class Outbox {
         if (entry.state === 'waiting') this.#giveUp(entry, failure);
     }
   }
+}
+
+function toEntry(frame: Frame, call: Call, at: number): Entry {
+  let held = frame;
+  let bytes = 0;
+  if (typeof frame === 'string') {
+    bytes = Buffer.byteLength(frame);
+    // Other texts take more memory than their bytes on the wire, which is what is counted.
+    if (bytes !== frame.length) held = [Buffer.from(frame)];
+  } else for (const { length } of frame) bytes += length;
+  return {
+    frame: held,
+    bytes,
+    attempts: 0,
+    state: 'outside',
+    isAbandoned: false,
+    isSettled: false,
+    call,
+    at,
+  };
+}
+
+function settle(entry: Entry, error?: AppError): void {
+  if (entry.isSettled) return;
+  const { call } = entry;
+  entry.isSettled = true;
+  call.outcomes[entry.at] = error;
+  call.unsettled--;
+  if (call.isComplete && call.unsettled === 0) call.finish();
 }
 
 /** The reason of an abort as an error of ours. */

@@ -18,46 +18,67 @@ export function framingOf(config: SyslogConfig): Framing {
   return isCounted ? 'octet-counted' : 'newline';
 }
 
-/** One message as bytes for the wire, framing included. */
-export function encodeMessage(config: SyslogConfig, item: SyslogItem): Buffer {
+/** Makes what turns one message into its text on the wire (UTF-8), framing included. */
+export function messageEncoder(config: SyslogConfig): (item: SyslogItem) => string {
   const framing = framingOf(config);
-  const text =
-    config.syslogMessageFormat === 'RFC_3164'
-      ? formatRfc3164(config, item)
-      : formatRfc5424(config, item, framing !== 'newline');
-  const bytes = Buffer.from(framing === 'newline' ? `${text}\n` : text);
-  return framing === 'octet-counted' ? Buffer.concat([Buffer.from(`${bytes.length} `), bytes]) : bytes;
+  const format =
+    config.syslogMessageFormat === 'RFC_3164' ? rfc3164(config) : rfc5424(config, framing !== 'newline');
+  if (framing === 'newline') return (item) => `${format(item)}\n`;
+  if (framing === 'datagram') return format;
+  return (item) => {
+    const text = format(item);
+    return `${Buffer.byteLength(text)} ${text}`;
+  };
 }
 
+type Formatter = (item: SyslogItem) => string;
+
 /** RFC 3164 4.1: one printable line, the time local and without year. */
-function formatRfc3164(config: SyslogConfig, item: SyslogItem): string {
-  const time = bsdTimestamp(new Date(item.timestampMs ?? Date.now()));
-  const { syslogAppName } = config;
-  return `<${priority(config, item)}>${time} ${hostOf(config)} ${syslogAppName}: ${escapeControls(item.message)}`;
+function rfc3164(config: SyslogConfig): Formatter {
+  const priorityOf = priorities(config);
+  const time = lastRemembered((ms) => bsdTimestamp(new Date(ms)));
+  const middle = ` ${hostOf(config)} ${config.syslogAppName}: `;
+  return ({ message, severity, timestampMs = Date.now() }) =>
+    `<${priorityOf(severity)}>${time(timestampMs)}${middle}${escapeControls(message)}`;
 }
 
 /** RFC 5424 6: a header, structured data, and the message, marked as UTF-8 where it is not plain ASCII. */
-function formatRfc5424(config: SyslogConfig, item: SyslogItem, keepsNewlines: boolean): string {
-  const time = new Date(item.timestampMs ?? Date.now()).toISOString();
+function rfc5424(config: SyslogConfig, keepsNewlines: boolean): Formatter {
   const clean = (text: string) => escapeControls(text, keepsNewlines);
-  const header = [
-    `<${priority(config, item)}>1`,
-    time,
-    hostOf(config),
-    config.syslogAppName,
-    '-',
-    item.msgId ?? '-',
-    item.structuredData ? structuredData(item.structuredData, clean) : '-',
-  ].join(' ');
-  const message = clean(item.message);
-  return `${header} ${/^[\x00-\x7f]*$/.test(message) ? '' : byteOrderMark}${message}`;
+  const priorityOf = priorities(config);
+  const time = lastRemembered((ms) => new Date(ms).toISOString());
+  const middle = ` ${hostOf(config)} ${config.syslogAppName} - `;
+  return (item) => {
+    const { severity, timestampMs = Date.now(), msgId = '-' } = item;
+    const message = clean(item.message);
+    const data = item.structuredData ? structuredData(item.structuredData, clean) : '-';
+    const mark = isAscii(message) ? '' : byteOrderMark;
+    return `<${priorityOf(severity)}>1 ${time(timestampMs)}${middle}${msgId} ${data} ${mark}${message}`;
+  };
+}
+
+/** A list of messages has few instants: that of the one before is not worked out anew. */
+function lastRemembered(format: (ms: number) => string): (ms: number) => string {
+  let lastMs: number | undefined;
+  let last = '';
+  return (ms) => {
+    if (ms !== lastMs) {
+      last = format(ms);
+      lastMs = ms;
+    }
+    return last;
+  };
+}
+
+function isAscii(text: string): boolean {
+  return Buffer.byteLength(text) === text.length;
 }
 
 const byteOrderMark = '\ufeff';
 
-function priority(config: SyslogConfig, item: SyslogItem): number {
-  const severity = item.severity ?? config.syslogSeverity;
-  return syslogFacilities.indexOf(config.syslogFacility) * 8 + syslogSeverities.indexOf(severity);
+function priorities(config: SyslogConfig): (severity: SyslogItem['severity']) => number {
+  const facility = syslogFacilities.indexOf(config.syslogFacility) * 8;
+  return (severity = config.syslogSeverity) => facility + syslogSeverities.indexOf(severity);
 }
 
 function structuredData(
@@ -73,17 +94,17 @@ function structuredData(
   return written.join('') || '-';
 }
 
+const control = /[\x00-\x1f\x7f]/;
+
 /**
  * Control characters as `#` and three octal digits, which is how rsyslog writes them; a tab stays, and a
  * newline where the framing carries it.
  */
 function escapeControls(text: string, keepsNewlines = false): string {
-  if (!/[\x00-\x1f\x7f]/.test(text)) return text;
+  if (!control.test(text)) return text;
   return text.replace(
     keepsNewlines ? /[\x00-\x08\x0b-\x1f\x7f]/g : /[\x00-\x08\x0a-\x1f\x7f]/g,
-    (control) => {
-      return `#${control.charCodeAt(0).toString(8).padStart(3, '0')}`;
-    },
+    (found) => `#${found.charCodeAt(0).toString(8).padStart(3, '0')}`,
   );
 }
 

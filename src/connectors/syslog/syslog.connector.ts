@@ -10,10 +10,10 @@ import {
   testDelivery,
 } from '../log-delivery/log-delivery.ts';
 import { syslog } from './syslog.definition.ts';
-import { encodeMessage, type SyslogConfig, type SyslogItem } from './syslog-message.ts';
+import { messageEncoder, type SyslogConfig, type SyslogItem } from './syslog-message.ts';
 
 interface LiveSyslog extends LiveDelivery {
-  encode(item: SyslogItem): Buffer[];
+  encode(item: SyslogItem): string;
 }
 
 /** Most messages of one write; its bytes are bounded besides. */
@@ -38,7 +38,7 @@ export const syslogConnector = defineConnector<typeof syslog, LiveSyslog>(syslog
       },
       ctx,
     );
-    return { ...delivery, encode: (item) => [encodeMessage(config, item)] };
+    return { ...delivery, encode: messageEncoder(config) };
   },
 
   prove: proveDelivery,
@@ -48,7 +48,7 @@ export const syslogConnector = defineConnector<typeof syslog, LiveSyslog>(syslog
     await testDelivery(
       readTarget(config, ctx),
       {
-        frame: [encodeMessage(config, { message: text, severity: 'DEBUG' })],
+        frame: messageEncoder(config)({ message: text, severity: 'DEBUG' }),
         text,
         protocol: 'syslog',
         verification: { field: 'verifyCertificate', on: config.verifyCertificate },

@@ -22,22 +22,26 @@ export interface AuditEntry {
   requestId?: string | undefined;
 }
 
+const insertion =
+  'insert into audit (id, at, project, actor, action, target, details, request_id) values ($1, $2, $3, $4, $5, $6, $7, $8)';
+
 /** Writes an audit row in the transaction of the change that it tells of. */
 export async function recordAudit(tx: Transaction, entry: AuditEntry): Promise<void> {
-  const { id, at } = nextId(Date.now());
-  await tx.run(
-    'insert into audit (id, at, project, actor, action, target, details, request_id) values ($1, $2, $3, $4, $5, $6, $7, $8)',
-    [
-      id,
-      at,
-      entry.project,
-      entry.actor,
-      entry.action,
-      entry.target,
-      entry.details ? JSON.stringify(entry.details) : '{}',
-      entry.requestId ?? null,
-    ],
-  );
+  await tx.run(insertion, rowOf(entry, Date.now()));
+}
+
+function rowOf(entry: AuditEntry, now: number): Value[] {
+  const { id, at } = nextId(now);
+  return [
+    id,
+    at,
+    entry.project,
+    entry.actor,
+    entry.action,
+    entry.target,
+    entry.details ? JSON.stringify(entry.details) : '{}',
+    entry.requestId ?? null,
+  ];
 }
 
 /**
@@ -51,7 +55,11 @@ export function createReadAudit(db: Database): (entry: AuditEntry) => Promise<vo
       const entries: AuditEntry[] = [];
       const written = db.write(async (tx) => {
         open = undefined;
-        for (const one of entries) await recordAudit(tx, one);
+        const now = Date.now();
+        await tx.runEach(
+          insertion,
+          entries.map((one) => rowOf(one, now)),
+        );
       });
       const batch = { entries, written };
       open = batch;
@@ -71,24 +79,26 @@ const COUNTER_LIMIT = 0x10_0000;
 let pool = Buffer.alloc(0);
 let poolAt = 0;
 let lastTime = 0;
+let timePart = idFrom(lastTime);
 let counter = 0;
 
 /** Sorts by time and, within a process, by order of making: time, counter, then 48 random bits. */
 function nextId(now: number): { id: string; at: number } {
-  if (now > lastTime) {
-    lastTime = now;
-    counter = 0;
-  } else if (++counter === COUNTER_LIMIT) {
-    lastTime++;
-    counter = 0;
-  }
+  if (now > lastTime) moveTo(now);
+  else if (++counter === COUNTER_LIMIT) moveTo(lastTime + 1);
   if (poolAt === pool.length) {
     pool = randomBytes(RANDOM_POOL_BYTES);
     poolAt = 0;
   }
   const random = pool.toString('hex', poolAt, poolAt + ID_RANDOM_BYTES);
   poolAt += ID_RANDOM_BYTES;
-  return { id: idFrom(lastTime) + counter.toString(16).padStart(5, '0') + random, at: lastTime };
+  return { id: timePart + counter.toString(16).padStart(5, '0') + random, at: lastTime };
+}
+
+function moveTo(time: number): void {
+  lastTime = time;
+  timePart = idFrom(time);
+  counter = 0;
 }
 
 /** What the ids of that time begin with: ids are in order of time, so no index on the time is needed. */

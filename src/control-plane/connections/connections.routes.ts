@@ -157,7 +157,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
       const row = await connections.need(request.project, request.params.connection);
       const reveals = row.sealed !== '{}' && mayReveal(request, row.name, row.environments);
       const body = reveals
-        ? JSON.stringify(await connections.reveal(request.project, row, connectionCaller(request)))
+        ? await connections.reveal(request.project, row, callerOf(request))
         : row.masked;
       reply.header('etag', entityTag(row)).header('content-type', 'application/json; charset=utf-8');
       // The text and not the reply: that one, being awaited, would listen for its own end.

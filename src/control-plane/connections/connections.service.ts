@@ -3,6 +3,7 @@ import { foldName, nameFault } from '../../contract/validation.ts';
 import { AppError } from '../../errors.ts';
 import { createReadAudit, recordAudit } from '../audit/audit.service.ts';
 import type { Access } from '../auth/access.ts';
+import type { Caller } from '../auth/caller.ts';
 import type { Deployments, DeploymentWatch } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
 import type { ProjectRow } from '../server/route-access.ts';
@@ -37,6 +38,7 @@ import {
   storeReferences,
   updateConnection,
 } from './connections.store.ts';
+import { openText } from './opened-text.ts';
 import { isVariable, referencesOf } from './references.ts';
 import { diffRevisions, type RevisionDiff } from './revision-diff.ts';
 import * as sealedConfig from './sealed-config.ts';
@@ -83,7 +85,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       });
   }
 
-  async function load(project: ProjectRow, name: string): Promise<ConnectionRow | undefined> {
+  function load(project: ProjectRow, name: string): Promise<ConnectionRow | undefined> {
     return findConnection(db, project.id, foldName(name));
   }
 
@@ -351,9 +353,9 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     return { name: config['name'] as string, type: definition.type, config, warnings };
   }
 
-  /** Audits the reading of secrets; durable before the promise resolves. */
-  async function reveal(project: ProjectRow, row: ConnectionRow, caller: ConnectionCaller): Promise<Config> {
-    const config = openConfig(row);
+  /** The body with its secrets as JSON text; the audit row is durable when the promise resolves. */
+  async function reveal(project: ProjectRow, row: ConnectionRow, caller: Caller): Promise<string> {
+    const text = openText(sealer, row);
     await auditRead({
       actor: caller.actor,
       project: project.name,
@@ -361,7 +363,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       target: row.name,
       requestId: caller.requestId,
     });
-    return config;
+    return text;
   }
 
   async function latest(project: ProjectRow, name: string): Promise<ConnectionRow> {

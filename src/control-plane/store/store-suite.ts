@@ -227,6 +227,26 @@ export function storeSuite(create: () => Promise<Open>): void {
       assert.deepEqual({ ...(row as object) }, { count: 1, sum: now, max: now, none: null, yes: 1, no: 0 });
     });
 
+    it('run one statement for each list of values, all in the one transaction', async () => {
+      const { database } = await openNew();
+      const insertion = 'insert into meta (key, value) values ($1, $2)';
+      const stored = () => database.all("select key, value from meta where key like 'each-%' order by key");
+      const rows = [
+        ['each-a', '1'],
+        ['each-b', '2'],
+      ];
+      await assert.rejects(database.write((tx) => tx.runEach(insertion, [...rows, rows[0]!])));
+      assert.deepEqual(await stored(), []);
+      await database.write((tx) => tx.runEach(insertion, rows));
+      assert.deepEqual(
+        (await stored()).map((row) => ({ ...(row as object) })),
+        [
+          { key: 'each-a', value: '1' },
+          { key: 'each-b', value: '2' },
+        ],
+      );
+    });
+
     it('keep text as it is, long or in any script', async () => {
       const { database } = await openNew();
       const texts = ['', ' ', "' or 1=1 --", '\u{1f50c} \u0301e\u0301 ß \u202e', 'x'.repeat(2_000_000)];

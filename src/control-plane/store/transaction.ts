@@ -64,6 +64,18 @@ export class OpenTransaction implements Transaction {
     }
   }
 
+  async runEach(sql: string, values: readonly (readonly Value[])[]): Promise<void> {
+    this.#demandOpen();
+    try {
+      for (const one of values) {
+        const changed = this.#session.run(sql, one);
+        if (typeof changed !== 'number') await changed;
+      }
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
   async nextSequence(): Promise<number> {
     const row = await this.get<{ value: number }>(
       'update change_counter set value = value + 1 where id = 1 returning value',

@@ -1,0 +1,42 @@
+import type { Sealer } from '../store/sealing.ts';
+import type { ConnectionRow } from './connections.store.ts';
+import { openConfig } from './sealed-config.ts';
+
+/**
+ * The body of a row with its secrets, as JSON text. Secrets are spliced into the stored text where
+ * their place is plain to see, which costs a third of parsing it and serialising it again.
+ */
+export function openText(
+  sealer: Sealer,
+  row: Pick<ConnectionRow, 'id' | 'project_id' | 'masked' | 'sealed'>,
+): string {
+  const { masked } = row;
+  const spliced: { at: number; secret: string }[] = [];
+  for (const [field, ciphertext] of Object.entries(JSON.parse(row.sealed) as Record<string, string>)) {
+    const at = placeOfNull(masked, field);
+    if (at === undefined) return JSON.stringify(openConfig(sealer, row));
+    const place = { project: row.project_id, connection: row.id, field };
+    spliced.push({ at, secret: sealer.open(ciphertext, place) });
+  }
+  if (spliced.length > 1) spliced.sort((a, b) => a.at - b.at);
+  let text = '';
+  let end = 0;
+  for (const { at, secret } of spliced) {
+    text += masked.slice(end, at) + JSON.stringify(secret);
+    end = at + 'null'.length;
+  }
+  return text + masked.slice(end);
+}
+
+/**
+ * Where the null stands that a field of the body itself has in its text; undefined unless its key
+ * occurs but once at any depth. Within a string the quotes around it would be escaped.
+ */
+function placeOfNull(text: string, pointer: string): number | undefined {
+  if (!/^\/[A-Za-z]+$/.test(pointer)) return undefined;
+  const key = `"${pointer.slice(1)}":`;
+  const at = text.indexOf(key);
+  const before = text[at - 1];
+  if (at < 0 || (before !== '{' && before !== ',') || text.includes(key, at + 1)) return undefined;
+  return text.startsWith('null', at + key.length) ? at + key.length : undefined;
+}

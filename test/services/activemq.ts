@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { basename, delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Certificate } from './certificates.ts';
 import { mavenJars } from './maven.ts';
@@ -18,17 +18,20 @@ import {
 
 const run = promisify(execFile);
 
-/** Where Debian's package has its jars. */
-const libraries = '/usr/share/activemq/lib';
+/** The brokers that speak OpenWire and AMQP 1.0: Classic as Debian has it, its present line, and Artemis. */
+export const brokers = ['ActiveMQ Classic 5', 'ActiveMQ Classic 6', 'Artemis'] as const;
+export type Broker = (typeof brokers)[number];
 
 export interface ActiveMqOptions {
+  /** Default ActiveMQ Classic 5. */
+  broker?: Broker;
   /** Of the TLS transport. */
   certificate: Certificate;
   /** One authority in PEM; with it the transports over TLS demand a client certificate of its. */
   clientCaPem?: string;
-  /** Largest command, where it shall be less than 100 MiB. */
+  /** Largest command of OpenWire, where it shall be less than 100 MiB; Artemis knows no such limit. */
   maxFrameBytes?: number;
-  /** Adds AMQP 1.0, whose jars come from Maven Central once; throws `ServerMissing` without Maven. */
+  /** Adds AMQP 1.0. */
   amqp?: boolean;
 }
 
@@ -36,9 +39,6 @@ export interface Account {
   readonly user: string;
   readonly password: string;
 }
-
-/** Versions of the transport for AMQP 1.0, which Debian's package leaves out, and of what it needs. */
-const amqpArtifact = { name: 'activemq-amqp', version: '5.17.2' };
 
 export interface ActiveMqService extends Service {
   /** `port` is OpenWire over TCP. */
@@ -60,11 +60,89 @@ export interface ActiveMqService extends Service {
   restart(): Promise<void>;
 }
 
-/** Starts Debian's ActiveMQ Classic with accounts, persistence and TLS; throws `ServerMissing` without it. */
+interface Accounts {
+  /** Free to do everything. */
+  readonly account: Account;
+  readonly stranger: Account;
+  readonly reader: Account;
+}
+
+/** What a broker is configured with. */
+interface Setup {
+  /** Transport → port. */
+  readonly ports: Readonly<Record<string, number>>;
+  readonly accounts: Accounts;
+  readonly keyStore: { readonly path: string; readonly password: string };
+  /** With it, clients need a certificate; its password is the key store's. */
+  readonly trustStorePath: string | undefined;
+  readonly directory: string;
+  readonly options: ActiveMqOptions;
+}
+
+interface Distribution {
+  /** Class path of the broker and of its own Java client. */
+  classPath(options: ActiveMqOptions): Promise<string[]>;
+  /** Writes its configuration; answers the arguments that start it. */
+  configure(setup: Setup): Promise<string[]>;
+  /** Package of the JMS interfaces that its client implements. */
+  readonly jms: 'javax.jms' | 'jakarta.jms';
+}
+
+/** Where Debian's package has its jars. */
+const libraries = '/usr/share/activemq/lib';
+const classic = { group: 'org.apache.activemq', version: '6.3.1' };
+const artemis = { group: 'org.apache.activemq', version: '2.44.0' };
+
+const distributions: Record<Broker, Distribution> = {
+  'ActiveMQ Classic 5': {
+    async classPath({ amqp }) {
+      if (!existsSync(join(libraries, 'activemq-broker.jar')))
+        throw new ServerMissing('ActiveMQ', 'activemq');
+      // Debian's package leaves the transport for AMQP 1.0 out; of what comes along with it, it has the rest.
+      const jars = amqp
+        ? await mavenJars('ActiveMQ', [
+            { group: 'org.apache.activemq', name: 'activemq-amqp', version: '5.17.2' },
+          ])
+        : [];
+      const extra = jars.filter((jar) => /\/(activemq-amqp|proton-j)-[^/]*\.jar$/.test(jar));
+      return [`${libraries}/*`, `${libraries}/optional/*`, ...extra];
+    },
+    configure: configureClassic,
+    jms: 'javax.jms',
+  },
+  'ActiveMQ Classic 6': {
+    classPath: () =>
+      mavenJars('ActiveMQ', [
+        { ...classic, name: 'activemq-spring' },
+        { ...classic, name: 'activemq-console' },
+        { ...classic, name: 'activemq-kahadb-store' },
+        { ...classic, name: 'activemq-jaas' },
+        { ...classic, name: 'activemq-amqp' },
+        { group: 'org.springframework', name: 'spring-context', version: '6.2.19' },
+        { group: 'org.slf4j', name: 'slf4j-simple', version: '2.0.17' },
+      ]),
+    configure: configureClassic,
+    jms: 'jakarta.jms',
+  },
+  Artemis: {
+    classPath: () =>
+      mavenJars('Artemis', [
+        { ...artemis, name: 'artemis-server' },
+        { ...artemis, name: 'artemis-openwire-protocol' },
+        { ...artemis, name: 'artemis-amqp-protocol' },
+        { group: 'org.slf4j', name: 'slf4j-simple', version: '2.0.17' },
+      ]),
+    configure: configureArtemis,
+    jms: 'javax.jms',
+  },
+};
+
+/** Starts a broker with accounts, persistence and TLS; throws `ServerMissing` without it, Java or Maven. */
 export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqService> {
   const java = needProgram('ActiveMQ', 'java');
   const openssl = needProgram('ActiveMQ', 'openssl');
-  if (!existsSync(join(libraries, 'activemq-broker.jar'))) throw new ServerMissing('ActiveMQ', 'activemq');
+  const distribution = distributions[options.broker ?? 'ActiveMQ Classic 5'];
+  const jars = await distribution.classPath(options);
   const directory = await privateDirectory('activemq');
   const at = (...names: string[]) => join(directory.path, ...names);
   const host = '127.0.0.1';
@@ -74,32 +152,29 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
     await lastingPort(),
     await lastingPort(),
   ];
-  const amqpJars = options.amqp
-    ? await mavenJars('ActiveMQ', [{ group: 'org.apache.activemq', ...amqpArtifact }])
-    : [];
-  const account = { user: 'writer', password: 'Canary-4ctive/mq+p' };
-  const stranger = { user: 'stranger', password: 'Canary-Str4nger' };
-  const reader = { user: 'reader', password: 'Canary-Re4der' };
-  const keyStorePassword = 'keystore';
-  // Of what came along with the transport, only what Debian does not have already.
-  const extra = amqpJars.filter((jar) => /\/(activemq-amqp|proton-j)-[^/]*\.jar$/.test(jar));
-  const classPath = [at('conf'), `${libraries}/*`, `${libraries}/optional/*`, ...extra].join(':');
-  const limits = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
+  const accounts = {
+    account: { user: 'writer', password: 'Canary-4ctive/mq+p' },
+    stranger: { user: 'stranger', password: 'Canary-Str4nger' },
+    reader: { user: 'reader', password: 'Canary-Re4der' },
+  };
+  const keyStore = { path: at('conf', 'broker.p12'), password: 'keystore' };
+  const classPath = [at('conf'), ...jars].join(delimiter);
+  const limits = [
+    '-Xmx256m',
+    '-XX:+UseSerialGC',
+    '-XX:TieredStopAtLevel=1',
+    '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
+  ];
+  let launch: string[] = [];
   let daemon: Daemon | undefined;
 
   const start = async () => {
     const started = startDaemon(java, [
       ...limits,
+      `-Djava.io.tmpdir=${at('tmp')}`,
       '-cp',
       classPath,
-      `-Dactivemq.home=${directory.path}`,
-      `-Dactivemq.base=${directory.path}`,
-      `-Dactivemq.conf=${at('conf')}`,
-      `-Dactivemq.data=${at('data')}`,
-      `-Djava.io.tmpdir=${at('tmp')}`,
-      'org.apache.activemq.console.Main',
-      'start',
-      `xbean:file:${at('conf', 'activemq.xml')}`,
+      ...launch,
     ]);
     daemon = started;
     for (const each of [port, tlsPort, ...(options.amqp ? [amqpPort, amqpsPort] : [])])
@@ -116,16 +191,6 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
 
   try {
     for (const name of ['conf', 'data', 'tmp']) await mkdir(at(name));
-    await writeFile(
-      at('conf', 'log4j.properties'),
-      [
-        'log4j.rootLogger=WARN, out',
-        'log4j.appender.out=org.apache.log4j.ConsoleAppender',
-        'log4j.appender.out.layout=org.apache.log4j.PatternLayout',
-        'log4j.appender.out.layout.ConversionPattern=%p %m%n',
-        '',
-      ].join('\n'),
-    );
     await writeFile(at('conf', 'cert.pem'), options.certificate.certPem);
     await writeFile(at('conf', 'key.pem'), options.certificate.keyPem, { mode: 0o600 });
     await run(openssl, [
@@ -136,9 +201,9 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
       '-inkey',
       at('conf', 'key.pem'),
       '-out',
-      at('conf', 'broker.p12'),
+      keyStore.path,
       '-passout',
-      `pass:${keyStorePassword}`,
+      `pass:${keyStore.password}`,
     ]);
     if (options.clientCaPem !== undefined) {
       await writeFile(at('conf', 'client-ca.pem'), options.clientCaPem);
@@ -154,24 +219,21 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
         '-keystore',
         at('conf', 'clients.p12'),
         '-storepass',
-        keyStorePassword,
+        keyStore.password,
       ]);
     }
-    await writeFile(
-      at('conf', 'activemq.xml'),
-      configuration({
-        ports: {
-          tcp: port,
-          ssl: tlsPort,
-          ...(options.amqp ? { amqp: amqpPort, 'amqp+ssl': amqpsPort } : {}),
-        },
-        accounts: { account, stranger, reader },
-        keyStore: { path: at('conf', 'broker.p12'), password: keyStorePassword },
-        ...(options.clientCaPem === undefined ? {} : { trustStorePath: at('conf', 'clients.p12') }),
-        data: at('data'),
-        options,
-      }),
-    );
+    launch = await distribution.configure({
+      ports: {
+        tcp: port,
+        ssl: tlsPort,
+        ...(options.amqp ? { amqp: amqpPort, 'amqp+ssl': amqpsPort } : {}),
+      },
+      accounts,
+      keyStore,
+      trustStorePath: options.clientCaPem === undefined ? undefined : at('conf', 'clients.p12'),
+      directory: directory.path,
+      options,
+    });
     await start();
   } catch (error) {
     await stop();
@@ -183,11 +245,12 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
     tlsPort,
     amqpPort,
     amqpsPort,
-    account,
-    stranger,
-    reader,
+    ...accounts,
     async java(sourceFile, ...args) {
-      const { stdout } = await run(java, [...limits, '-cp', classPath, sourceFile, ...args], {
+      const source = (await readFile(sourceFile, 'utf8')).replaceAll('javax.jms', distribution.jms);
+      const path = at('tmp', basename(sourceFile));
+      await writeFile(path, source);
+      const { stdout } = await run(java, [...limits, '-cp', classPath, path, ...args], {
         timeout: 120_000,
       });
       return stdout;
@@ -202,17 +265,39 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
   };
 }
 
-function configuration(broker: {
-  /** Transport → port. */
-  ports: Record<string, number>;
-  accounts: Record<'account' | 'stranger' | 'reader', Account>;
-  keyStore: { path: string; password: string };
-  /** With it, clients need a certificate; its password is the key store's. */
-  trustStorePath?: string;
-  data: string;
-  options: ActiveMqOptions;
-}): string {
-  const { ports, accounts, keyStore, trustStorePath, options } = broker;
+async function configureClassic(setup: Setup): Promise<string[]> {
+  const at = (...names: string[]) => join(setup.directory, ...names);
+  await writeFile(
+    at('conf', 'log4j.properties'),
+    [
+      'log4j.rootLogger=WARN, out',
+      'log4j.appender.out=org.apache.log4j.ConsoleAppender',
+      'log4j.appender.out.layout=org.apache.log4j.PatternLayout',
+      'log4j.appender.out.layout.ConversionPattern=%p %m%n',
+      '',
+    ].join('\n'),
+  );
+  await writeFile(at('conf', 'activemq.xml'), classicConfiguration(setup));
+  return [
+    `-Dactivemq.home=${setup.directory}`,
+    `-Dactivemq.base=${setup.directory}`,
+    `-Dactivemq.conf=${at('conf')}`,
+    `-Dactivemq.data=${at('data')}`,
+    'org.apache.activemq.console.Main',
+    'start',
+    `xbean:file:${at('conf', 'activemq.xml')}`,
+  ];
+}
+
+function classicConfiguration({
+  ports,
+  accounts,
+  keyStore,
+  trustStorePath,
+  directory,
+  options,
+}: Setup): string {
+  const data = join(directory, 'data');
   const trustStore = trustStorePath
     ? ` trustStore="file:${trustStorePath}" trustStoreType="PKCS12" trustStorePassword="${keyStore.password}"`
     : '';
@@ -234,8 +319,8 @@ function configuration(broker: {
     xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd
       http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
   <broker xmlns="http://activemq.apache.org/schema/core" brokerName="plugboard" useJmx="false"
-      persistent="true" dataDirectory="${broker.data}" useShutdownHook="true">
-    <persistenceAdapter><kahaDB directory="${broker.data}/kahadb" journalMaxFileLength="4mb"/></persistenceAdapter>
+      persistent="true" dataDirectory="${data}" useShutdownHook="true">
+    <persistenceAdapter><kahaDB directory="${data}/kahadb" journalMaxFileLength="4mb"/></persistenceAdapter>
     <sslContext><sslContext keyStore="file:${keyStore.path}" keyStoreType="PKCS12" keyStorePassword="${keyStore.password}"${trustStore}/></sslContext>
     <plugins>
       <simpleAuthenticationPlugin anonymousAccessAllowed="false"><users>
@@ -255,5 +340,89 @@ function configuration(broker: {
     </transportConnectors>
   </broker>
 </beans>
+`;
+}
+
+async function configureArtemis(setup: Setup): Promise<string[]> {
+  const { accounts, directory } = setup;
+  const path = join(directory, 'conf', 'broker.xml');
+  await writeFile(path, artemisConfiguration(setup));
+  const account = ({ user, password }: Account, roles: string) => [user, password, roles];
+  return [
+    join(import.meta.dirname, 'activemq', 'ArtemisBroker.java'),
+    path,
+    ...account(accounts.account, 'admins'),
+    ...account(accounts.stranger, 'others'),
+    ...account(accounts.reader, 'others,readers'),
+  ];
+}
+
+function artemisConfiguration({ ports, keyStore, trustStorePath, directory }: Setup): string {
+  const data = join(directory, 'data');
+  const acceptors = Object.entries(ports).map(([transport, port]) => {
+    const secure = [
+      'sslEnabled=true',
+      `keyStorePath=${keyStore.path}`,
+      'keyStoreType=PKCS12',
+      `keyStorePassword=${keyStore.password}`,
+      ...(trustStorePath
+        ? [
+            'needClientAuth=true',
+            `trustStorePath=${trustStorePath}`,
+            'trustStoreType=PKCS12',
+            `trustStorePassword=${keyStore.password}`,
+          ]
+        : []),
+    ];
+    const options = [
+      `protocols=${transport.startsWith('amqp') ? 'AMQP' : 'OPENWIRE'}`,
+      ...(transport.endsWith('ssl') ? secure : []),
+    ];
+    return `<acceptor name="${transport}">tcp://127.0.0.1:${port}?${options.join(';')}</acceptor>`;
+  });
+  const rights = (match: string, roles: Record<string, string>) =>
+    `<security-setting match="${match}">${Object.entries(roles)
+      .map(([type, names]) => `<permission type="${type}" roles="${names}"/>`)
+      .join('')}</security-setting>`;
+  const every = (names: string) =>
+    Object.fromEntries(
+      [
+        'createAddress',
+        'deleteAddress',
+        'createDurableQueue',
+        'deleteDurableQueue',
+        'createNonDurableQueue',
+        'deleteNonDurableQueue',
+        'consume',
+        'browse',
+        'send',
+      ].map((type) => [type, names]),
+    );
+  return `<configuration xmlns="urn:activemq"><core xmlns="urn:activemq:core">
+  <name>plugboard</name>
+  <persistence-enabled>true</persistence-enabled>
+  <journal-type>NIO</journal-type>
+  <journal-directory>${data}/journal</journal-directory>
+  <bindings-directory>${data}/bindings</bindings-directory>
+  <large-messages-directory>${data}/large-messages</large-messages-directory>
+  <paging-directory>${data}/paging</paging-directory>
+  <journal-file-size>1M</journal-file-size>
+  <journal-min-files>2</journal-min-files>
+  <journal-pool-files>4</journal-pool-files>
+  <max-disk-usage>-1</max-disk-usage>
+  <critical-analyzer>false</critical-analyzer>
+  <connection-ttl-check-interval>100</connection-ttl-check-interval>
+  <acceptors>
+    ${acceptors.join('\n    ')}
+  </acceptors>
+  <security-settings>
+    ${rights('#', every('admins'))}
+    ${rights('shared.#', { ...every('admins,readers'), send: 'admins' })}
+    ${rights('ActiveMQ.Advisory.#', every('admins,others'))}
+  </security-settings>
+  <address-settings>
+    <address-setting match="#"><max-size-bytes>100M</max-size-bytes></address-setting>
+  </address-settings>
+</core></configuration>
 `;
 }

@@ -85,7 +85,8 @@ export function classifyActiveMqError(error: unknown): AppError {
 
 function codeOfException({ className, message }: OpenWireBrokerError): { code: ErrorCode; hint?: string } {
   const name = className.replace(/^.*[.$]/, '');
-  if (/not authorized/i.test(message))
+  // Classic's words and Artemis'.
+  if (/not authorized|does not have permission/i.test(message))
     return {
       code: 'permission_denied',
       hint: 'Grant the account the right to this destination in the broker (read, write; admin to create it).',

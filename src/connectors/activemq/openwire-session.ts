@@ -21,6 +21,8 @@ const window = 500;
 /** The names that ActiveMQ's own AMQP side gives these, so that an AMQP consumer finds them in place. */
 const contentTypeProperty = 'JMS_AMQP_ContentType';
 const contentEncodingProperty = 'JMS_AMQP_ContentEncoding';
+/** Where Artemis keeps the sender's connection, for subscribers that do not want their own messages. */
+const artemisConnectionProperty = '__AMQ_CID';
 
 /** A broker by OpenWire. */
 export class OpenWireSession implements BrokerSession {
@@ -264,7 +266,8 @@ function late(what: string, timeoutMs: number): AppError {
 }
 
 function describeMessage(message: IncomingMessage): ReceivedMessage {
-  const { correlationId, replyTo, type, properties } = message;
+  const { correlationId, replyTo, type } = message;
+  const { [artemisConnectionProperty]: _connection, ...properties } = message.properties;
   const contentType = properties[contentTypeProperty];
   return {
     messageId: formatMessageId(message.id),

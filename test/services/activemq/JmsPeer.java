@@ -8,7 +8,8 @@ import org.apache.activemq.command.ActiveMQQueue;
  * The other end of the OpenWire tests, by ActiveMQ's own client.
  *
  * receive URL USER PASSWORD QUEUE COUNT: prints each message, its text in base64.
- * send URL USER PASSWORD QUEUE: sends one message of each kind, and a compressed text.
+ * send URL USER PASSWORD QUEUE TEXT: sends one message of each kind, one with TEXT as a property, and
+ * compressed ones.
  */
 public class JmsPeer {
   public static void main(String[] args) throws Exception {
@@ -18,7 +19,7 @@ public class JmsPeer {
     Session session = connection.createSession(false, Session.AUTO_ACKNOWLEDGE);
     Destination queue = new ActiveMQQueue(args[4]);
     if (args[0].equals("receive")) receive(session, queue, Integer.parseInt(args[5]));
-    else send(session, queue);
+    else send(session, queue, args[5]);
     connection.close();
     factory.setUseCompression(true);
     if (args[0].equals("send")) sendCompressed(factory, queue);
@@ -42,6 +43,8 @@ public class JmsPeer {
       TreeMap<String, String> properties = new TreeMap<>();
       for (Enumeration<?> names = message.getPropertyNames(); names.hasMoreElements(); ) {
         String name = (String) names.nextElement();
+        // What the client or the broker adds.
+        if (name.startsWith("JMSX") || name.startsWith("__AMQ")) continue;
         Object value = message.getObjectProperty(name);
         properties.put(name, value == null ? "null" : value.getClass().getSimpleName() + "=" + base64(value.toString().getBytes("UTF-8")));
       }
@@ -55,10 +58,10 @@ public class JmsPeer {
     }
   }
 
-  static void send(Session session, Destination queue) throws Exception {
+  static void send(Session session, Destination queue, String property) throws Exception {
     MessageProducer producer = session.createProducer(queue);
     TextMessage text = session.createTextMessage("Grüße \uD83D\uDC07\u0000 aus Java");
-    text.setStringProperty("text", "Grüße \uD83D\uDC07");
+    text.setStringProperty("text", property);
     text.setIntProperty("whole", 7);
     text.setLongProperty("long", 1L << 40);
     text.setLongProperty("huge", Long.MAX_VALUE);

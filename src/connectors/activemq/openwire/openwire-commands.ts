@@ -1,4 +1,4 @@
-import { inflateSync } from 'node:zlib';
+import { inflateSync, constants as zlib } from 'node:zlib';
 import { OpenWireFormatError, OpenWireReader, OpenWireWriter, type Primitive } from './openwire-data.ts';
 
 /** Version that is spoken: ActiveMQ Classic since 5.4 and Artemis know it. */
@@ -538,7 +538,8 @@ function readBody(code: number, content: Buffer | undefined, isCompressed: boole
 
 function inflate(bytes: Buffer): Buffer {
   try {
-    return inflateSync(bytes, { maxOutputLength: maxInflatedBytes });
+    // Artemis flushes what it compresses, and does not end it.
+    return inflateSync(bytes, { maxOutputLength: maxInflatedBytes, finishFlush: zlib.Z_SYNC_FLUSH });
   } catch {
     throw new OpenWireFormatError('a compressed body that cannot be opened');
   }

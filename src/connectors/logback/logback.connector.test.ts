@@ -8,6 +8,7 @@ import { privateDirectory } from '../../../test/services/service.ts';
 import type { ConfigOf, InputOf } from '../../contract/connection-type.ts';
 import { Zone } from './date-pattern.ts';
 import { FileNamePattern } from './file-name-pattern.ts';
+import { LineQueue } from './line-queue.ts';
 import { logbackConnector } from './logback.connector.ts';
 import type { logback } from './logback.definition.ts';
 import { RollingFile } from './rolling-file.ts';
@@ -147,10 +148,10 @@ test('the directory is looked at again at each roll', async (t) => {
     onCleanFailure: (error) => assert.fail(String(error)),
   });
   t.after(() => file.close());
-  await file.append([Buffer.from('x\n')]);
+  await file.append([['x\n']]);
   await symlink(outside, join(root, '2026-01-02'));
   nowMs += 86_400_000;
-  await assert.rejects(file.append([Buffer.from('y\n')]), failsWith('invalid_configuration'));
+  await assert.rejects(file.append([['y\n']]), failsWith('invalid_configuration'));
   assert.deepEqual(await readdir(outside), ['allowed']);
 });
 
@@ -166,12 +167,70 @@ test('a call that fails half way leaves nothing of itself', async (t) => {
     onCleanFailure: (error) => assert.fail(String(error)),
   });
   t.after(() => file.close());
-  await file.append([Buffer.from('before\n')]);
+  await file.append([['before\n']]);
   await mkdir(join(root, '2026-01-01.2.log'));
-  const lines = Array.from({ length: 9 }, (_, at) => Buffer.from(`line ${at}\n`));
-  await assert.rejects(file.append(lines), failsWith('invalid_configuration', /directory/));
+  const lines = Array.from({ length: 9 }, (_, at) => `line ${at}\n`);
+  await assert.rejects(file.append([lines]), failsWith('invalid_configuration', /directory/));
   assert.equal(await readFile(join(root, '2026-01-01.0.log'), 'utf8'), 'before\n');
   assert.equal(await readFile(join(root, '2026-01-01.1.log'), 'utf8'), '');
+});
+
+test('calls that are written together fail each for itself', async (t) => {
+  const { root } = await place(t);
+  const file = new RollingFile({
+    pattern: new FileNamePattern(`${root}/%d.%i.log`, new Zone('UTC')),
+    roots: [root],
+    maxFileBytes: 10,
+    maxHistory: 0,
+    totalBytes: 0,
+    now: () => Date.UTC(2026, 0, 1),
+    onCleanFailure: (error) => assert.fail(String(error)),
+  });
+  const queue = new LineQueue(file);
+  t.after(() => queue.close());
+  const { signal } = new AbortController();
+  await queue.append(['zero\n'], signal);
+  await mkdir(join(root, '2026-01-01.1.log'));
+  const given = [['one\n'], ['two\n', 'three\n'], ['four\n', 'five\n'], ['six\n']];
+  const cancelled = AbortSignal.abort(new Error('taken back'));
+  const calls = [...given.map((lines) => queue.append(lines, signal)), queue.append(['never\n'], cancelled)];
+  assert.equal(queue.figures.waiting, 5);
+  const outcomes = await Promise.allSettled(calls);
+  const path = join(root, '2026-01-01.0.log');
+  assert.deepEqual(
+    outcomes.map((outcome) => (outcome.status === 'fulfilled' ? outcome.value : 'failed')),
+    [path, 'failed', 'failed', path, 'failed'],
+  );
+  for (const outcome of outcomes.slice(1, 3))
+    assert.ok(
+      outcome.status === 'rejected' && failsWith('invalid_configuration', /directory/)(outcome.reason),
+    );
+  await assert.rejects(calls[4]!, { message: 'taken back' });
+  assert.equal(await readFile(path, 'utf8'), 'zero\none\nsix\n');
+  assert.equal(queue.figures.waiting, 0);
+});
+
+test('each of the calls that are written together learns its own file', async (t) => {
+  const { root } = await place(t);
+  const file = new RollingFile({
+    pattern: new FileNamePattern(`${root}/%d.%i.log`, new Zone('UTC')),
+    roots: [root],
+    maxFileBytes: 10,
+    maxHistory: 0,
+    totalBytes: 0,
+    now: () => Date.UTC(2026, 0, 1),
+    onCleanFailure: (error) => assert.fail(String(error)),
+  });
+  const queue = new LineQueue(file);
+  t.after(() => queue.close());
+  const { signal } = new AbortController();
+  const lines = Array.from({ length: 7 }, (_, at) => `line ${at}\n`);
+  const paths = await Promise.all(lines.map((line) => queue.append([line], signal)));
+  assert.deepEqual(
+    paths,
+    [0, 0, 1, 1, 2, 2, 3].map((index) => join(root, `2026-01-01.${index}.log`)),
+  );
+  assert.equal(await readFile(paths[2]!, 'utf8'), 'line 2\nline 3\n');
 });
 
 test('patterns that cannot be used are refused by their field', async (t) => {

@@ -8,19 +8,16 @@ import { AppError, type ErrorCode } from '../../errors.ts';
 import { type ConnectorContext, defineConnector } from '../connector.ts';
 import { Zone } from './date-pattern.ts';
 import { FileNamePattern } from './file-name-pattern.ts';
+import { LineQueue } from './line-queue.ts';
 import { makeDirectory, openForAppend } from './log-directory.ts';
 import { filePattern, logback } from './logback.definition.ts';
-import { compileLayout, encodeLine, type LogEvent, type LogItem } from './pattern-layout.ts';
+import { compileLayout, type LogEvent, type LogItem, wellFormedLine } from './pattern-layout.ts';
 import { RollingFile } from './rolling-file.ts';
 
 interface LiveLogback {
-  readonly file: RollingFile;
+  readonly lines: LineQueue;
   readonly roots: readonly string[];
   layout(event: LogEvent): string;
-  /** Ends with the last call that was begun. */
-  queue: Promise<unknown>;
-  waiting: number;
-  isClosed: boolean;
 }
 
 const bytesPerMegabyte = 1024 ** 2;
@@ -30,12 +27,13 @@ const bytesPerGigabyte = 1024 ** 3;
 export const logbackConnector = defineConnector<typeof logback, LiveLogback>(logback, {
   async open(config, ctx) {
     const live = openLive(config, ctx);
-    await makeDirectory(live.file.activePath, live.roots);
+    await makeDirectory(live.lines.activePath, live.roots);
     return live;
   },
 
   async prove(live, { signal }) {
-    throwIfOver(live, signal);
+    live.lines.throwIfClosed();
+    signal.throwIfAborted();
     const { probe } = await probeDirectory(live);
     await probe();
   },
@@ -49,29 +47,25 @@ export const logbackConnector = defineConnector<typeof logback, LiveLogback>(log
       await probe();
       const { bavail, bsize } = await statfs(directory);
       const free = ((bavail * bsize) / bytesPerGigabyte).toFixed(1);
-      note.detail(`a file was written and removed; lines go to ${live.file.activePath}, ${free} GB are free`);
+      note.detail(
+        `a file was written and removed; lines go to ${live.lines.activePath}, ${free} GB are free`,
+      );
     });
   },
 
   operations: {
-    log(live, input, { signal }) {
+    async log(live, input, { signal }) {
       const nowMs = Date.now();
-      const items = itemsOf<LogItem>(input);
-      const lines = items.map((item) => encodeLine(live.layout({ timestampMs: nowMs, ...item })));
-      return inTurn(live, async () => {
-        throwIfOver(live, signal);
-        const file = await live.file.append(lines);
-        return { written: lines.length, file };
-      });
+      const lines = itemsOf<LogItem>(input).map((item) =>
+        wellFormedLine(live.layout({ timestampMs: nowMs, ...item })),
+      );
+      return { written: lines.length, file: await live.lines.append(lines, signal) };
     },
   },
 
-  figures: ({ file, waiting }) => ({ openFiles: file.isOpen ? 1 : 0, waiting }),
+  figures: ({ lines }) => lines.figures,
 
-  async close(live) {
-    live.isClosed = true;
-    await inTurn(live, () => live.file.close());
-  },
+  close: (live) => live.lines.close(),
 
   classify,
 });
@@ -89,18 +83,17 @@ function openLive(config: ConfigOf<typeof logback>, ctx: ConnectorContext): Live
   return {
     layout,
     roots: ctx.logRoots,
-    file: new RollingFile({
-      pattern,
-      roots: ctx.logRoots,
-      maxFileBytes: maxFileSize * bytesPerMegabyte,
-      maxHistory,
-      totalBytes: totalSizeCap * bytesPerGigabyte,
-      now: Date.now,
-      onCleanFailure: (error) => ctx.log.warn({ err: error }, 'an old log file could not be put away'),
-    }),
-    queue: Promise.resolve(),
-    waiting: 0,
-    isClosed: false,
+    lines: new LineQueue(
+      new RollingFile({
+        pattern,
+        roots: ctx.logRoots,
+        maxFileBytes: maxFileSize * bytesPerMegabyte,
+        maxHistory,
+        totalBytes: totalSizeCap * bytesPerGigabyte,
+        now: Date.now,
+        onCleanFailure: (error) => ctx.log.warn({ err: error }, 'an old log file could not be put away'),
+      }),
+    ),
   };
 }
 
@@ -112,25 +105,9 @@ function readable<T>(field: string, compile: () => T): T {
   }
 }
 
-async function inTurn<T>(live: LiveLogback, work: () => Promise<T>): Promise<T> {
-  live.waiting++;
-  const result = live.queue.then(work);
-  live.queue = result.catch(() => {});
-  try {
-    return await result;
-  } finally {
-    live.waiting--;
-  }
-}
-
-function throwIfOver(live: LiveLogback, signal: AbortSignal): void {
-  if (live.isClosed) throw new AppError('cancelled', 'The connection was closed');
-  signal.throwIfAborted();
-}
-
 /** A file of its own in the directory of the log, so that nothing of it gets into the log. */
 async function probeDirectory(live: LiveLogback): Promise<{ directory: string; probe(): Promise<void> }> {
-  const wanted = live.file.activePath;
+  const wanted = live.lines.activePath;
   const directory = await makeDirectory(wanted, live.roots);
   const name = `.plugboard-${randomUUID()}`;
   return {

@@ -292,10 +292,8 @@ function formatted(convert: Converter, { min, max, padLeft, truncateLeft }: Form
   };
 }
 
-/** A line as bytes of UTF-8; half of a surrogate pair becomes a question mark, as Java writes it. */
-export function encodeLine(text: string): Buffer {
-  if (text.isWellFormed()) return Buffer.from(text);
-  return Buffer.from(
-    text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, '?'),
-  );
+/** The text as UTF-8 can hold it: half of a surrogate pair becomes a question mark, as Java writes it. */
+export function wellFormedLine(text: string): string {
+  if (text.isWellFormed()) return text;
+  return text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, '?');
 }

@@ -44,6 +44,7 @@ export class RollingFile {
   #nextCheckMs: number | undefined;
   #bytes = 0;
   #lastCleanMs: number | undefined;
+  #isTorn = false;
 
   constructor(options: RollingFileOptions) {
     this.#options = options;
@@ -53,6 +54,11 @@ export class RollingFile {
     return this.#active !== undefined;
   }
 
+  /** Whether the last call that failed may have left something of itself. */
+  get isTorn(): boolean {
+    return this.#isTorn;
+  }
+
   /** The file that a line would go into now. */
   get activePath(): string {
     const { pattern, now } = this.#options;
@@ -60,53 +66,65 @@ export class RollingFile {
   }
 
   /**
-   * Appends the lines in order, one write for each file; when a write fails, what the call has written is
-   * taken back. Answers the file of the last line.
+   * Appends groups of well-formed lines in order, one write for each file; when a write fails, all that
+   * was written is taken back. Answers the file of each group's last line.
    */
-  async append(lines: readonly Buffer[]): Promise<string> {
+  async append(groups: readonly (readonly string[])[]): Promise<string[]> {
     const written: Written[] = [];
     const rolled: ActiveFile[] = [];
-    let pending: Buffer[] = [];
+    const paths: string[] = [];
+    let pending = '';
     const flush = async () => {
-      if (pending.length === 0) return;
+      if (pending === '') return;
       const file = await this.#open();
       const entry = { handle: file.handle, bytes: 0 };
       written.push(entry);
-      await writeAll(entry, pending.length === 1 ? pending[0]! : Buffer.concat(pending));
-      pending = [];
+      await writeAll(entry, Buffer.from(pending));
+      pending = '';
     };
+    const before = { periodMs: this.#periodMs, index: this.#index, nextCheckMs: this.#nextCheckMs };
     try {
       await this.#open();
-      for (const line of lines) {
-        const nowMs = this.#options.now();
-        const isOver = nowMs >= this.#nextCheckMs!;
-        if (isOver || this.#bytes >= this.#options.maxFileBytes) {
-          await flush();
-          rolled.push(await this.#open());
-          this.#active = undefined;
-          if (isOver) this.#beginPeriod(nowMs);
-          else this.#index++;
-          this.#bytes = 0;
-          await this.#open(true);
+      for (const lines of groups) {
+        for (const line of lines) {
+          const nowMs = this.#options.now();
+          const isOver = nowMs >= this.#nextCheckMs!;
+          if (isOver || this.#bytes >= this.#options.maxFileBytes) {
+            await flush();
+            rolled.push(await this.#open());
+            this.#active = undefined;
+            if (isOver) this.#beginPeriod(nowMs);
+            else this.#index++;
+            this.#bytes = 0;
+            await this.#open(true);
+          }
+          pending += line;
+          this.#bytes += Buffer.byteLength(line);
         }
-        pending.push(line);
-        this.#bytes += line.length;
+        paths.push(this.#active!.path);
       }
       await flush();
     } catch (error) {
-      for (const entry of written) await takeBack(entry).catch(this.#options.onCleanFailure);
+      this.#isTorn = false;
+      for (const entry of written)
+        await takeBack(entry).catch((failure) => {
+          this.#isTorn = true;
+          this.#options.onCleanFailure(failure);
+        });
       for (const { handle } of rolled) await handle.close().catch(() => {});
       await this.close();
+      this.#periodMs = before.periodMs;
+      this.#index = before.index;
+      this.#nextCheckMs = before.nextCheckMs;
       throw error;
     }
-    const { path } = this.#active!;
     for (const file of rolled) {
       await file.handle.close();
       if (this.#options.pattern.isCompressed) await compress(file.path).catch(this.#options.onCleanFailure);
     }
     if (rolled.length > 0 && this.#options.maxHistory > 0)
       await this.#clean(this.#options.now()).catch(this.#options.onCleanFailure);
-    return path;
+    return paths;
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,106 @@
+import { setImmediate as breathe } from 'node:timers/promises';
+import { AppError } from '../../errors.ts';
+import type { RollingFile } from './rolling-file.ts';
+
+interface Waiting {
+  readonly lines: readonly string[];
+  readonly signal: AbortSignal;
+  resolve(path: string): void;
+  reject(error: unknown): void;
+}
+
+/** Most lines of calls that are written together, unless one call has more. */
+const maxLinesTogether = 10_000;
+
+/** The calls of one rolling file in order; those that come while a write is going on share the next one. */
+export class LineQueue {
+  readonly #file: RollingFile;
+  #waiting: Waiting[] = [];
+  #running = 0;
+  #draining: Promise<void> | undefined;
+  #isClosed = false;
+
+  constructor(file: RollingFile) {
+    this.#file = file;
+  }
+
+  get figures(): { openFiles: number; waiting: number } {
+    return { openFiles: this.#file.isOpen ? 1 : 0, waiting: this.#waiting.length + this.#running };
+  }
+
+  /** The file that a line would go into now. */
+  get activePath(): string {
+    return this.#file.activePath;
+  }
+
+  throwIfClosed(): void {
+    if (this.#isClosed) throw closedError();
+  }
+
+  /** Writes the lines of one call, all or none; answers the file of the last. An aborted call writes nothing. */
+  append(lines: readonly string[], signal: AbortSignal): Promise<string> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ lines, signal, resolve, reject });
+      this.#draining ??= this.#drain();
+    });
+  }
+
+  /** Fails what waits, ends what is being written in order, and closes the file. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#draining;
+    await this.#file.close();
+  }
+
+  async #drain(): Promise<void> {
+    // Behind the turn of whoever calls first, so that calls of one turn are written together.
+    await undefined;
+    while (this.#waiting.length > 0) {
+      const together = this.#take();
+      this.#running = together.length;
+      await this.#write(together);
+      this.#running = 0;
+      // Whoever was answered may have the next line at hand.
+      if (together.length > 1) await breathe();
+    }
+    this.#draining = undefined;
+  }
+
+  /** The next calls that are still to be written. */
+  #take(): Waiting[] {
+    const together: Waiting[] = [];
+    let count = 0;
+    let at = 0;
+    for (; at < this.#waiting.length; at++) {
+      const call = this.#waiting[at]!;
+      if (together.length > 0 && count + call.lines.length > maxLinesTogether) break;
+      if (this.#isClosed) call.reject(closedError());
+      else if (call.signal.aborted) call.reject(call.signal.reason);
+      else {
+        together.push(call);
+        count += call.lines.length;
+      }
+    }
+    this.#waiting = this.#waiting.slice(at);
+    return together;
+  }
+
+  async #write(together: readonly Waiting[]): Promise<void> {
+    if (together.length === 0) return;
+    try {
+      const paths = await this.#file.append(together.map(({ lines }) => lines));
+      for (const [at, { resolve }] of together.entries()) resolve(paths[at]!);
+    } catch (error) {
+      if (together.length === 1 || this.#file.isTorn) for (const { reject } of together) reject(error);
+      // Nothing of them is in the file: each has its own chance, and its own error.
+      else
+        for (const call of together)
+          if (call.signal.aborted) call.reject(call.signal.reason);
+          else await this.#write([call]);
+    }
+  }
+}
+
+function closedError(): AppError {
+  return new AppError('cancelled', 'The connection was closed');
+}

@@ -307,6 +307,7 @@ describe('a stream of items', () => {
     outgoing.destroy();
     release();
     await assert.rejects(answered);
+    while (aborts === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   });
 
   test('a client that goes away stops it', async () => {

@@ -60,7 +60,7 @@ export function isItemStream(request: FastifyRequest, name: string, operation: O
 
 /**
  * Passes the items of an NDJSON body on in batches, one after the other, and answers what became of
- * each: as NDJSON while it goes on, or at the end as JSON. What ends it before anything was passed
+ * each (an item for which a buffer had no room is passed on again, after others of its batch): as NDJSON while it goes on, or at the end as JSON. What ends it before anything was passed
  * on is an ordinary error.
  */
 export async function answerItemStream(
@@ -178,6 +178,8 @@ class Batches {
   readonly #beside: Input;
   #accepted = 0;
   #failed = 0;
+  /** Items of one call: fewer once a buffer had no room for more, then gradually more again. */
+  #size = maxBatchItems;
   fault: StreamEnd['fault'] | undefined;
 
   constructor(options: ItemStreamRequest) {
@@ -197,11 +199,10 @@ class Batches {
   async *apply(batch: readonly ItemLine[]): AsyncGenerator<ItemOutcome[], void> {
     const { run, signal, timeoutMs } = this.#options;
     let left = batch;
-    let size = batch.length;
     let waitMs = firstWaitMs;
     let stuckSince: number | undefined;
     while (left.length > 0 && !this.fault) {
-      const part = left.slice(0, size);
+      const part = left.slice(0, this.#size);
       let output: unknown;
       let full: AppError | undefined;
       try {
@@ -226,7 +227,7 @@ class Batches {
       }
       left = [...refused, ...left.slice(part.length)];
       if (refused.length === 0) {
-        size = batch.length;
+        this.#size = Math.min(maxBatchItems, Math.ceil(this.#size * 1.1));
         waitMs = firstWaitMs;
         stuckSince = undefined;
         continue;
@@ -236,7 +237,7 @@ class Batches {
       stuckSince ??= Date.now();
       if (Date.now() - stuckSince >= timeoutMs)
         return this.#stop(full ?? new AppError('buffer_full'), refused);
-      size = Math.max(1, Math.floor(size / 2));
+      this.#size = Math.max(1, Math.floor(part.length / 2));
       await sleep(waitMs, undefined, { signal }).catch(() => {});
       if (signal.aborted) return this.#stop(new AppError('cancelled'), refused);
       waitMs = Math.min(longestWaitMs, waitMs * 2);

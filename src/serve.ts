@@ -203,12 +203,18 @@ async function startApi(worker: Worker, address: { host: string; port: number },
   return api;
 }
 
-/** SIGTERM and SIGINT drain and exit 0; a second one exits at once. */
+/** npm passes on what the terminal has sent to it and to us: both are one wish to end. */
+const sameSignalMs = 500;
+
+/** SIGTERM and SIGINT drain and exit 0; a later one exits at once. */
 function endOnSignal(log: pino.Logger, drain: () => Promise<void>): void {
-  let ending = false;
+  let endingSince: number | undefined;
   const end = (signal: string) => {
-    if (ending) process.exit(1);
-    ending = true;
+    if (endingSince !== undefined) {
+      if (performance.now() - endingSince < sameSignalMs) return;
+      process.exit(1);
+    }
+    endingSince = performance.now();
     log.info({ signal }, 'draining');
     drain().then(
       () => process.exit(0),

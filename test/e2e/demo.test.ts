@@ -28,7 +28,7 @@ interface Demo {
   url: string;
   token: string;
   tokenFile: string;
-  printed: string;
+  output(): string;
   ended: Promise<[code: number | null, signal: string | null]>;
 }
 
@@ -65,7 +65,15 @@ async function startDemo(...options: string[]): Promise<Demo> {
   const tokenFile = /^Admin token +(.+)$/m.exec(printed)![1]!;
   const token = (await readFile(tokenFile, 'utf8')).trim();
   const url = `http://127.0.0.1:${port}`;
-  return { child, plugboard: new Plugboard({ url, token }), url, token, tokenFile, printed, ended };
+  return {
+    child,
+    plugboard: new Plugboard({ url, token }),
+    url,
+    token,
+    tokenFile,
+    output: () => printed,
+    ended,
+  };
 }
 
 async function waitFor<T>(what: string, look: () => Promise<T | undefined | false>): Promise<T> {
@@ -134,15 +142,15 @@ suite('the demo', {
     ]);
     for (const { name } of answer.resultList)
       assert.match(
-        demo.printed,
+        demo.output(),
         name === brokenOnPurpose
           ? new RegExp(`^✗ ${name} +ldap .*invalid credentials`, 'm')
           : new RegExp(`^✓ ${name} .*works$`, 'm'),
       );
-    for (const { url } of answer.pages) assert.ok(demo.printed.includes(url));
+    for (const { url } of answer.pages) assert.ok(demo.output().includes(url));
     for (const { password } of answer.resultList)
       if (password !== undefined)
-        assert.ok(!demo.printed.includes(String(password)), 'a password is printed');
+        assert.ok(!demo.output().includes(String(password)), 'a password is printed');
   });
 
   test('the staged test passes for all but the broken one, which fails where it should', async () => {
@@ -312,6 +320,8 @@ suite('the demo', {
     // 127.0.0.1 in the byte order of the machine.
     for (const address of addresses) assert.match(address, /^0100007F:/);
 
+    // Two at once, as Ctrl-C arrives below npm: from the terminal, and passed on.
+    demo.child.kill('SIGINT');
     demo.child.kill('SIGTERM');
     assert.deepEqual(await demo.ended, [0, null]);
     assert.ok((await sleeping) instanceof PlugboardError);

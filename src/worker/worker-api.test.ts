@@ -246,3 +246,70 @@ test('names of 255 characters fit into the path', async () => {
   assert.equal(status, 404);
   assert.match(answer.error_description, /^Connection \(name: ä/);
 });
+
+test('a write repeated under its Idempotency-Key is done once, and answered as it was', async () => {
+  const { call, fake } = await setUp([usage('good', [{ project: 'P' }]), usage('too', [{ project: 'P' }])]);
+  const keyed = (body: object, { token = 'good', key = 'k1', query = '' } = {}) =>
+    call(path('P', 'Mail Server') + query, token, body, {
+      headers: { authorization: `Bearer ${token}`, 'idempotency-key': key },
+    });
+  const began = fake.said;
+  const [first, duplicate] = await Promise.all([
+    keyed({ text: 'once', afterMs: 50 }),
+    keyed({ text: 'once', afterMs: 50 }),
+  ]);
+  const again = await keyed({ text: 'once', afterMs: 50 });
+  assert.equal(fake.said - began, 1);
+  for (const answer of [duplicate, again]) {
+    assert.deepEqual(answer.answer, first.answer);
+    assert.equal(answer.headers['idempotency-replayed'], 'true');
+  }
+  assert.equal(first.headers['idempotency-replayed'], undefined);
+  assert.equal((await keyed({ text: 'another' })).status, 422);
+  await keyed({ text: 'another' }, { key: 'k2' });
+  await keyed({ text: 'another' }, { token: 'too' });
+  await keyed({ text: 'another' }, { query: '?timeoutMs=5000' });
+  assert.equal(fake.said - began, 4, 'another key, token or path is another request');
+  assert.equal((await keyed({ text: 'x' }, { key: 'has space' })).status, 400);
+});
+
+test('under an Idempotency-Key what may be tried again is done again; a faulty request is not', async () => {
+  const { call, setTokens, fake } = await setUp([usage('good', [{ project: 'P' }])]);
+  const keyed = (key: string, body: object) =>
+    call(path('P', 'Mail Server'), 'good', body, {
+      headers: { authorization: 'Bearer good', 'idempotency-key': key },
+    });
+  const began = fake.said;
+  for (const status of [502, 502])
+    assert.equal((await keyed('a', { text: 'x', fail: 'connection_lost' })).status, status);
+  assert.equal(fake.said - began, 2);
+  for (const status of [504, 504])
+    assert.equal((await keyed('b', { text: 'x', fail: 'target_timeout' })).status, status);
+  assert.equal(fake.said - began, 3, 'the work of a 504 may have been done');
+  assert.equal((await keyed('c', {})).status, 400);
+  assert.equal((await keyed('c', { text: 'mended' })).status, 422);
+  setTokens([]);
+  assert.equal((await keyed('b', { text: 'x', fail: 'target_timeout' })).status, 401, 'checked anew');
+});
+
+test('a body is checked as the control plane checks it', async () => {
+  const { call } = await setUp([usage('good', [{ project: 'P' }])]);
+  const raw = (payload: string, type = 'application/json') =>
+    call(path('P', 'Mail Server'), 'good', payload, {
+      headers: { authorization: 'Bearer good', 'content-type': type },
+    });
+  const cases: [string, RegExp][] = [
+    [`{"text":${'['.repeat(200)}${']'.repeat(200)}}`, /nested deeper than 128 levels/],
+    ['{"text":"x","__proto__":{"a":1}}', /__proto__/],
+    ['{"text":"x","constructor":{"prototype":{}}}', /constructor/],
+    ['{"text"', /not valid JSON/],
+  ];
+  for (const [body, message] of cases) {
+    const { status, answer } = await raw(body);
+    assert.equal(status, 400, body.slice(0, 40));
+    assert.match(answer.error_description, message);
+  }
+  assert.equal((await raw('{"text":"x"}', 'application/x-ndjson')).status, 415);
+  assert.equal((await raw('text=x', 'text/plain')).status, 415);
+  assert.equal((await raw('')).status, 400, 'an empty body is no input');
+});

@@ -1,12 +1,19 @@
 import { hash, randomBytes } from 'node:crypto';
-import Fastify, { type FastifyError, type FastifyInstance } from 'fastify';
+import Fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
 import type { Logger } from '../connectors/connector.ts';
+import { isNdjson } from '../contract/ndjson.ts';
 import { foldName } from '../contract/validation.ts';
 import type { UsageToken } from '../contract/worker-protocol.ts';
 import { AppError, errorBody } from '../errors.ts';
 import { answerItemStream, isItemStream, registerItemStreams } from '../request-body/item-stream.ts';
 import { registerJsonParser } from '../request-body/json-body.ts';
 import type { LiveConnections } from './live-connections.ts';
+import { RememberedAnswers } from './remembered-answers.ts';
 
 /** What the port needs of the worker behind it. */
 export interface WorkerApiSource {
@@ -32,6 +39,13 @@ interface Running {
 
 type Params = Record<'project' | 'connection' | 'operation', string>;
 
+interface UseRoute {
+  Params: Params;
+  Querystring: { timeoutMs?: string; input?: string };
+}
+
+type UseRequest = FastifyRequest<UseRoute>;
+
 declare module 'fastify' {
   interface FastifyRequest {
     usageToken: UsageToken | null;
@@ -45,6 +59,7 @@ declare module 'fastify' {
 export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyInstance {
   const byHash = new Map<string, UsageToken>();
   const running = new Set<Running>();
+  const remembered = new RememberedAnswers();
   const learn = (tokens: readonly UsageToken[]) => {
     byHash.clear();
     for (const token of tokens) byHash.set(token.hash, token);
@@ -96,7 +111,7 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     controlPlane: worker.isConnected ? 'connected' : 'away',
   }));
 
-  app.post<{ Params: Params; Querystring: { timeoutMs?: string; input?: string } }>(
+  app.post<UseRoute>(
     '/apiops/projects/:project/connections/:connection/operations/:operation/',
     {
       // Before the body is read: token, project, permission, in this order.
@@ -114,57 +129,80 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
       },
     },
     async (request, reply) => {
-      const { project, connection, operation } = request.params;
-      const timeoutMs = readTimeout(request.query.timeoutMs);
-      const id = worker.connections.find(project, connection);
-      if (id === undefined)
-        throw new AppError('not_found', `Connection (name: ${connection}) was not found!`);
-      const schema = worker.connections.operationOf(id, operation);
-      const isStream = schema !== undefined && isItemStream(request, operation, schema);
-      const token = request.usageToken!;
-      const controller = new AbortController();
-      const entry: Running = { hash: token.hash, project, connection, operation, controller };
-      const onGone = () => {
-        if (!reply.raw.writableFinished) controller.abort(new AppError('cancelled'));
-      };
-      const expiry =
-        token.expiresAt === null
-          ? undefined
-          : setTimeout(
-              () => controller.abort(new AppError('unauthorized_client', 'Invalid token')),
-              Math.min(maxTimerMs, Math.max(0, token.expiresAt - Date.now())),
-            );
-      const done = () => {
-        clearTimeout(expiry);
-        running.delete(entry);
-        reply.raw.off('close', onGone);
-      };
-      running.add(entry);
-      reply.raw.once('close', onGone);
-      try {
-        const { signal } = controller;
-        const run = (input: unknown) =>
-          worker.connections.operate(id, operation, input, { timeoutMs, signal });
-        if (isStream) {
-          // Its answer goes on after this.
-          reply.raw.once('close', done);
-          return await answerItemStream(request, reply, {
-            name: operation,
-            operation: schema,
-            input: request.query.input,
-            run,
-            log,
-            signal,
-            timeoutMs,
-          });
-        }
-        // Without a schema it fails, whatever it is given.
-        return { success: true, result: (await run(schema ? (request.body ?? {}) : {})) ?? null };
-      } finally {
-        if (!isStream) done();
-      }
+      const key = request.headers['idempotency-key'];
+      if (key === undefined) return use(request, reply);
+      if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key))
+        throw new AppError('bad_request', 'Idempotency-Key must be 1 to 255 visible ASCII characters');
+      if (isNdjson(request.headers['content-type']))
+        throw new AppError('bad_request', 'Idempotency-Key cannot be used with a streamed body');
+      const { answer, replayed } = await remembered.once(
+        JSON.stringify([request.usageToken!.hash, key, request.url]),
+        hash('sha256', JSON.stringify(request.body ?? null), 'base64url'),
+        async () => {
+          try {
+            return { status: 200, body: JSON.stringify(await use(request, reply)) };
+          } catch (raised) {
+            const error = toAppError(raised);
+            if (error.code === 'internal_error') throw raised;
+            if (error.details.retryAfter !== undefined) reply.header('retry-after', error.details.retryAfter);
+            return { status: error.entry.status, body: JSON.stringify(errorBody(error, request.id)) };
+          }
+        },
+      );
+      if (replayed) reply.header('idempotency-replayed', 'true');
+      return reply.status(answer.status).type('application/json; charset=utf-8').send(answer.body);
     },
   );
+
+  async function use(request: UseRequest, reply: FastifyReply): Promise<unknown> {
+    const { project, connection, operation } = request.params;
+    const timeoutMs = readTimeout(request.query.timeoutMs);
+    const id = worker.connections.find(project, connection);
+    if (id === undefined) throw new AppError('not_found', `Connection (name: ${connection}) was not found!`);
+    const schema = worker.connections.operationOf(id, operation);
+    const isStream = schema !== undefined && isItemStream(request, operation, schema);
+    const token = request.usageToken!;
+    const controller = new AbortController();
+    const entry: Running = { hash: token.hash, project, connection, operation, controller };
+    const onGone = () => {
+      if (!reply.raw.writableFinished) controller.abort(new AppError('cancelled'));
+    };
+    const expiry =
+      token.expiresAt === null
+        ? undefined
+        : setTimeout(
+            () => controller.abort(new AppError('unauthorized_client', 'Invalid token')),
+            Math.min(maxTimerMs, Math.max(0, token.expiresAt - Date.now())),
+          );
+    const done = () => {
+      clearTimeout(expiry);
+      running.delete(entry);
+      reply.raw.off('close', onGone);
+    };
+    running.add(entry);
+    reply.raw.once('close', onGone);
+    try {
+      const { signal } = controller;
+      const run = (input: unknown) => worker.connections.operate(id, operation, input, { timeoutMs, signal });
+      if (isStream) {
+        // Its answer goes on after this.
+        reply.raw.once('close', done);
+        return await answerItemStream(request, reply, {
+          name: operation,
+          operation: schema,
+          input: request.query.input,
+          run,
+          log,
+          signal,
+          timeoutMs,
+        });
+      }
+      // Without a schema it fails, whatever it is given.
+      return { success: true, result: (await run(schema ? (request.body ?? {}) : {})) ?? null };
+    } finally {
+      if (!isStream) done();
+    }
+  }
   return app;
 }
 

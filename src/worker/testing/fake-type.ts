@@ -61,6 +61,7 @@ export function createFake() {
   const clients: FakeLive[] = [];
   let proofs = 0;
   let aborts = 0;
+  let said = 0;
   const connector: Connector<typeof fake, FakeLive> = defineConnector(fake, {
     async open(config, ctx) {
       ctx.signal.addEventListener('abort', () => {
@@ -106,6 +107,7 @@ export function createFake() {
       async say(live, input, { signal }) {
         if (live.closed > 0) throw new Error('used after it was closed');
         live.running += 1;
+        said += 1;
         try {
           if (input.afterMs) await sleep(input.afterMs, undefined, input.deaf ? {} : { signal });
           if (input.fail)
@@ -136,6 +138,10 @@ export function createFake() {
     },
     get aborts() {
       return aborts;
+    },
+    /** Calls of the operation. */
+    get said() {
+      return said;
     },
     get openClients() {
       return clients.filter(({ closed }) => closed === 0).length;

@@ -11,6 +11,8 @@ export interface Artifact {
   readonly group: string;
   readonly name: string;
   readonly version: string;
+  /** `group:name` of what it names but is not needed, such as what Maven Central lacks. */
+  readonly exclusions?: readonly string[];
 }
 
 /**
@@ -32,8 +34,8 @@ export async function mavenJars(server: string, artifacts: readonly Artifact[]):
   const fetched = `${path}.${process.pid}`;
   try {
     const dependencies = artifacts.map(
-      ({ group, name, version }) =>
-        `<dependency><groupId>${group}</groupId><artifactId>${name}</artifactId><version>${version}</version></dependency>`,
+      ({ group, name, version, exclusions = [] }) =>
+        `<dependency><groupId>${group}</groupId><artifactId>${name}</artifactId><version>${version}</version><exclusions>${exclusions.map(excluded).join('')}</exclusions></dependency>`,
     );
     await writeFile(
       join(directory.path, 'pom.xml'),
@@ -50,4 +52,9 @@ export async function mavenJars(server: string, artifacts: readonly Artifact[]):
     await rm(fetched, { recursive: true, force: true });
     await directory.remove();
   }
+}
+
+function excluded(artifact: string): string {
+  const [group, name] = artifact.split(':');
+  return `<exclusion><groupId>${group}</groupId><artifactId>${name}</artifactId></exclusion>`;
 }

@@ -43,6 +43,20 @@ const drivers: Partial<Record<DbType, () => Promise<DatabaseDriver>>> = {
     ]);
     return sqlDriver(trinoDialect, { unsaid: 'none', how: 'SSL=true' });
   },
+  async APACHE_HIVE() {
+    const [{ sqlDriver }, { hiveDialect }] = await Promise.all([
+      import('./sql-client.ts'),
+      import('./hive.dialect.ts'),
+    ]);
+    return sqlDriver(hiveDialect, { unsaid: 'none', how: 'ssl=true' });
+  },
+  async APACHE_IMPALA() {
+    const [{ sqlDriver }, { impalaDialect }] = await Promise.all([
+      import('./sql-client.ts'),
+      import('./hive.dialect.ts'),
+    ]);
+    return sqlDriver(impalaDialect, { unsaid: 'none', how: 'SSL=1' });
+  },
   async MONGODB() {
     return (await import('./mongodb.driver.ts')).mongodbDriver;
   },

@@ -105,6 +105,7 @@ export function RevisionsTab({
                   size="xs"
                   variant="default"
                   mr="sm"
+                  flex="none"
                   disabled={!may('CONNECTIONS:MANAGE')}
                   title={may('CONNECTIONS:MANAGE') ? undefined : connection.lacks('CONNECTIONS:MANAGE')}
                   onClick={() => setRestoring(revision)}

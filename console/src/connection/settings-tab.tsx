@@ -72,6 +72,7 @@ export function SettingsTab({
           </div>
           <Button
             variant="default"
+            flex="none"
             disabled={lacking !== undefined}
             title={lacking}
             onClick={() => setAsking('switch')}
@@ -93,6 +94,7 @@ export function SettingsTab({
           <Button
             color="red"
             variant="outline"
+            flex="none"
             disabled={lacking !== undefined}
             title={lacking}
             onClick={() => setAsking('delete')}

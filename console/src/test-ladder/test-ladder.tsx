@@ -115,7 +115,7 @@ function LadderCard({ ladder, running }: { ladder: Ladder; running: boolean }) {
           </Text>
         </Text>
         {result ? (
-          <Badge color={result.success ? 'teal' : 'red'} variant="light" tt="none" autoContrast>
+          <Badge flex="none" color={result.success ? 'teal' : 'red'} variant="light" tt="none" autoContrast>
             {result.success ? texts.works : texts.fails} · {texts.duration(result.durationMs)}
           </Badge>
         ) : (
@@ -154,7 +154,7 @@ function Rung({ name, ladder }: { name: StageName; ladder: Ladder }) {
             {texts.stages[name]}
           </Text>
           <Text size="xs" c="dimmed" className={classes.status}>
-            {texts[status]}
+            {status === 'skipped' && ladder.result?.success ? texts.notNeeded : texts[status]}
             {said?.durationMs !== undefined &&
               status !== 'skipped' &&
               ` · ${texts.duration(said.durationMs)}`}

@@ -24,7 +24,7 @@ export const connection = {
     range: 'Time',
     hour: 'Last hour',
     day: 'Last 24 hours',
-    since: 'since',
+    since: 'changed',
     lastError: 'Last error',
     noError: 'none in 24 h',
     operations: 'Operations in 24 h',

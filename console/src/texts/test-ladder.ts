@@ -12,6 +12,7 @@ export const testLadder = {
   passed: 'passed',
   failed: 'failed',
   skipped: 'not reached',
+  notNeeded: 'not needed',
   works: 'Works',
   fails: 'Does not work',
   retryable: 'May pass when tried again.',

@@ -38,7 +38,8 @@ export function workerRoutes(
         [environment.id],
       );
       const connected = new Map(workers.of(name).map((worker) => [worker.id, worker]));
-      const resultList = rows.map((row) => ({
+      const behind = await Promise.all(rows.map((row) => changesAfter(db, environment.id, row.cursor)));
+      const resultList = rows.map((row, index) => ({
         id: row.id,
         name: row.name,
         version: row.version,
@@ -47,10 +48,21 @@ export function workerRoutes(
         firstSeen: new Date(row.first_seen).toISOString(),
         lastSeen: new Date(connected.has(row.id) ? Date.now() : row.last_seen).toISOString(),
         sequence: row.cursor,
+        behind: behind[index],
       }));
       return { success: true, resultList, resultCount: resultList.length };
     },
   );
+}
+
+/** How many connections of the environment changed after what a worker has received. */
+async function changesAfter(db: Database, environmentId: string, cursor: number): Promise<number> {
+  const row = await db.get<{ count: number }>(
+    `select count(*) as count from connections c cross join deployments d
+      where c.seq > $2 and d.connection_id = c.id and d.environment_id = $1`,
+    [environmentId, cursor],
+  );
+  return Number(row?.count ?? 0);
 }
 
 function isoOrNull(time: number | undefined): string | null {

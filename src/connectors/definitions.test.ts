@@ -7,7 +7,7 @@ import { movedFields } from '../contract/destination-binding.ts';
 import { type FieldPath, formatFieldPath } from '../contract/field-path.ts';
 import { connectionBodySchema, describeType, publishedSchema } from '../contract/json-schema.ts';
 import { joinSecrets, secretFields, secretValues, splitSecrets } from '../contract/masking.ts';
-import { acceptedForm, completeConfig, createCompiler, parseConnection } from '../contract/validation.ts';
+import { completeConfig, createCompiler, parseConnection } from '../contract/validation.ts';
 import { arbitraryBody, arbitraryBreaks, broke } from './arbitrary-body.ts';
 import { definitions } from './definitions.ts';
 import { bodyWith, fullBody, minimalBody, repaired, sampleValue } from './sample-body.ts';
@@ -97,14 +97,15 @@ for (const definition of all) {
         [false, true].map((other) => bodyWith(definition, { [name]: sampleValue(definition, name, other) })),
       );
       for (const body of [minimalBody(definition), fullBody(definition), ...bodies]) {
-        const complete = completeConfig(definition, accept(definition, body).config);
-        const form = acceptedForm(complete);
+        const { config: kept, accepted } = accept(definition, body);
+        const complete = completeConfig(definition, kept);
         const stored = JSON.parse(JSON.stringify(complete)) as Body;
         assert.deepEqual(stored, complete);
-        assert.equal(acceptedForm(stored), undefined);
         if (JSON.stringify(complete).includes('${')) continue;
-        const { config, warnings } = accept(definition, stored, { resolved: true });
-        assert.deepEqual(form, { config, warnings });
+        const { config, warnings, ...rest } = accept(definition, stored, { resolved: true });
+        assert.deepEqual({ ...accepted }, { config, warnings });
+        assert.equal(rest.accepted, undefined);
+        assert.equal(JSON.stringify({ accepted }), '{}');
       }
     });
 

@@ -1,4 +1,5 @@
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+import { AcceptedForm } from './accepted-form.ts';
 import type { ConnectionConfig, ConnectionType } from './connection-type.ts';
 import { credentialParts } from './credential-url.ts';
 import { allFields, configSchema, innerSchema, type JsonSchema } from './definition-schema.ts';
@@ -32,6 +33,8 @@ export type ParseResult =
       warnings: string[];
       /** Fields whose secret came from `stored`. */
       kept: string[];
+      /** Of the stored form alone. */
+      accepted?: AcceptedForm;
     }
   | { ok: false; faults: FieldFault[] };
 
@@ -77,24 +80,13 @@ export function parseConnection(
   const remarks = definition.remarks?.(config as ConnectionConfig<Record<string, never>>) ?? [];
   warnings.push(...remarks);
   const ordered = inOrder(definition, config);
-  if (form === 'stored') accepted.set(ordered, { config: ordered, warnings: remarks });
-  return { ok: true, config: ordered as never, warnings, kept };
-}
-
-/** What the validator made of a body, with the warnings that belong to it in every form. */
-export interface AcceptedForm {
-  readonly config: Record<string, unknown>;
-  readonly warnings: readonly string[];
-}
-
-const accepted = new WeakMap<object, AcceptedForm>();
-
-/**
- * What `parseConnection` has answered in this process and `completeConfig` has completed into that very
- * object: to read it again would come to the same, unless something in it had to be resolved first.
- */
-export function acceptedForm(complete: object): AcceptedForm | undefined {
-  return accepted.get(complete);
+  return {
+    ok: true,
+    config: ordered as never,
+    warnings,
+    kept,
+    ...(form === 'stored' ? { accepted: new AcceptedForm(ordered, remarks) } : {}),
+  };
 }
 
 /** Every field in order, null for what is unset, as Get answers it. */
@@ -105,8 +97,6 @@ export function completeConfig(
   const complete: Record<string, unknown> = { type: definition.type, name: config['name'] ?? null };
   for (const [name, field] of Object.entries(allFields(definition)))
     complete[name] = completeValue(field, config[name]);
-  const form = accepted.get(config);
-  if (form) accepted.set(complete, form);
   return complete;
 }
 

@@ -1,3 +1,5 @@
+import type { AcceptedForm } from './accepted-form.ts';
+
 /**
  * The messages between the control plane and a worker: JSON text frames over a WebSocket, or over
  * an in-memory pair for the embedded worker. The worker speaks first, with `hello`.
@@ -25,6 +27,8 @@ export interface DesiredConnection {
   type: string;
   revision: number;
   config: Record<string, unknown>;
+  /** Of `config`, where both halves are in one process. */
+  accepted?: AcceptedForm;
   /** What of its keystores and certificates exists; absent when it names none. */
   objects?: TrustObjects;
   /** Sent with a catch-up when the newest revision is not known to be valid here. */

@@ -1,8 +1,9 @@
 import type { CallContext, ConnectorContext, Logger, Network, Trust } from '../connectors/connector.ts';
 import type { AnyConnector } from '../connectors/connectors.ts';
+import { AcceptedForm } from '../contract/accepted-form.ts';
 import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
 import { secretValues } from '../contract/masking.ts';
-import { acceptedForm, parseConnection } from '../contract/validation.ts';
+import { parseConnection } from '../contract/validation.ts';
 import type { TrustObjects } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
 import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts';
@@ -76,7 +77,15 @@ export async function prepareConnection(
     trust,
   }: TypeRegistry & Pick<ClientSurroundings, 'log' | 'secrets' | 'trust'>,
   { project, name, type }: ConnectionIdentity,
-  { config: given, objects }: { config: Record<string, unknown>; objects?: TrustObjects | undefined },
+  {
+    config: given,
+    accepted,
+    objects,
+  }: {
+    config: Record<string, unknown>;
+    accepted?: AcceptedForm | undefined;
+    objects?: TrustObjects | undefined;
+  },
 ): Promise<PreparedConnection> {
   const definition = Object.hasOwn(definitions, type) ? definitions[type] : undefined;
   if (!definition)
@@ -92,7 +101,11 @@ export async function prepareConnection(
       ),
     );
   const { config: values, digest } = await resolveSecrets(secrets, definition, project, given);
-  const parsed = read(definition, values, { type, name });
+  // Where nothing had to be resolved, what was accepted is what would be read.
+  const isAccepted = accepted instanceof AcceptedForm && values === given;
+  const parsed = isAccepted
+    ? { ok: true as const, ...accepted }
+    : parseConnection(definition, { ...values, type, name }, { resolved: true });
   if (!parsed.ok) {
     const scrubbing = createScrubbing(secretValues(definition, values));
     const said = parsed.faults.map(({ field, message }) => `${field} ${message}`).join('; ');
@@ -118,7 +131,7 @@ export async function prepareConnection(
     // Defaults and shorthands may have moved a secret to another place.
     scrubbing: createScrubbing([
       ...new Set([
-        ...(parsed.isCopy ? secretValues(definition, values) : []),
+        ...(isAccepted ? [] : secretValues(definition, values)),
         ...secretValues(definition, config),
         ...material.secrets,
       ]),
@@ -126,18 +139,6 @@ export async function prepareConnection(
     warnings: parsed.warnings.slice(0, maxWarnings),
     secretsDigest: digest,
   };
-}
-
-/** What a control plane in this process accepted just now and handed over itself is not read once more. */
-function read(
-  definition: ConnectionType,
-  values: Record<string, unknown>,
-  identity: { type: string; name: string },
-) {
-  const accepted = acceptedForm(values);
-  if (accepted && accepted.config['type'] === identity.type && accepted.config['name'] === identity.name)
-    return { ok: true as const, isCopy: false, ...accepted };
-  return { isCopy: true, ...parseConnection(definition, { ...values, ...identity }, { resolved: true }) };
 }
 
 // Even of a module that is there already an import goes through the whole loader.
@@ -329,6 +330,7 @@ export async function openClient(
   identity: ConnectionIdentity,
   revision: Revision,
   signal: AbortSignal,
+  accepted?: AcceptedForm,
 ): Promise<LiveClient> {
   const life = new AbortController();
   const onAbort = () => life.abort(signal.reason);
@@ -336,7 +338,10 @@ export async function openClient(
   let prepared: PreparedConnection | undefined;
   const warnings: string[] = [];
   try {
-    prepared = await untilAborted(prepareConnection(surroundings, identity, revision), signal);
+    prepared = await untilAborted(
+      prepareConnection(surroundings, identity, { ...revision, accepted }),
+      signal,
+    );
     const { connector, config, scrubbing } = prepared;
     warnings.push(...prepared.warnings);
     const log = scrubbing.log(surroundings.log);

@@ -505,6 +505,7 @@ export class LiveConnections {
         { project, name, type },
         revision,
         controller.signal,
+        revision.config === item.config ? item.accepted : undefined,
       );
     } catch (error) {
       if (error instanceof Refusal) return error;

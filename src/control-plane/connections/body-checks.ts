@@ -1,6 +1,7 @@
 import type { ConnectionTypeId } from '../../connectors/definitions.ts';
 import { definitions } from '../../connectors/definitions.ts';
 import { areAllowed, destinationHosts } from '../../connectors/destination-hosts.ts';
+import type { AcceptedForm } from '../../contract/accepted-form.ts';
 import type { ConnectionType } from '../../contract/connection-type.ts';
 import { movedFields } from '../../contract/destination-binding.ts';
 import { findReferences } from '../../contract/references.ts';
@@ -29,6 +30,7 @@ export interface ConnectionCaller extends Caller {
 export interface Draft {
   definition: ConnectionType;
   config: Config;
+  accepted: AcceptedForm | undefined;
   warnings: string[];
   references: DraftReferences;
 }
@@ -107,7 +109,14 @@ export function createBodyChecks({ db, sealer, access }: { db: Database; sealer:
     if (faults.length > 0) throw invalid(faults);
     await demandHiddenVariables(project, definition, config, moved, caller, resolver, stored);
     const list = await referencesOf(definition, config, project.id, project.environments, resolver);
-    return { definition, config, warnings, references: await withVersions(project, list, resolver) };
+    const { accepted } = parsed;
+    return {
+      definition,
+      config,
+      accepted,
+      warnings,
+      references: await withVersions(project, list, resolver),
+    };
   }
 
   async function withVersions(

@@ -228,7 +228,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       await insertConnection(tx, row, foldName(row.name));
       return true;
     });
-    watch?.hold(row, opened);
+    watch?.hold(row, opened, draft.accepted);
     return watch && { row, warnings: draft.warnings, deployed: isLive(row), watch };
   }
 
@@ -286,7 +286,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
           renamed ? { renamedFrom: current.name } : undefined,
         );
-        watch?.hold(row, opened);
+        watch?.hold(row, opened, draft.accepted);
         return watch && { row, warnings: draft.warnings, deployed: isLive(row) || isLive(current), watch };
       },
     );

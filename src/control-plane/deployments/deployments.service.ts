@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import type { AcceptedForm } from '../../contract/accepted-form.ts';
 import { joinSecrets } from '../../contract/masking.ts';
 import type { DesiredConnection, Verdict } from '../../contract/worker-protocol.ts';
 import { AppError } from '../../errors.ts';
@@ -26,7 +27,7 @@ import { targetsOf } from './targets.ts';
 /** Collects what workers say of one connection from before its change is committed. */
 export interface DeploymentWatch {
   /** Keeps what was committed open until the end, so that nobody who needs it now opens it again. */
-  hold(body: Body, opened: Record<string, unknown>): void;
+  hold(body: Body, opened: Record<string, unknown>, accepted: AcceptedForm | undefined): void;
   end(): void;
 }
 
@@ -36,12 +37,17 @@ interface Body {
   sealed: string;
 }
 
+interface Held extends Body {
+  opened: Record<string, unknown>;
+  accepted: AcceptedForm | undefined;
+}
+
 interface Watch extends DeploymentWatch {
   connection: string;
   revision: number;
   /** Latest verdict by worker id. */
   said: Map<string, Verdict>;
-  held: (Body & { opened: Record<string, unknown> }) | undefined;
+  held: Held | undefined;
   wake: () => void;
 }
 
@@ -147,8 +153,8 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
       said: new Map(),
       held: undefined,
       wake: () => {},
-      hold({ masked, sealed }, opened) {
-        watch.held = { masked, sealed, opened };
+      hold({ masked, sealed }, opened, accepted) {
+        watch.held = { masked, sealed, opened, accepted };
       },
       end() {
         const others = watches.get(connection);
@@ -379,10 +385,12 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
         return before && { ...common, ...before };
       }
       const before = withLastGood ? await lastGood() : undefined;
+      const held = this.#held(row.id, row);
       return {
         ...common,
         revision: row.revision,
         ...now,
+        ...(held?.accepted && held.opened === now.config ? { accepted: held.accepted } : {}),
         ...(before ? { lastGood: before } : {}),
       };
     } catch (error) {
@@ -408,8 +416,8 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
   }
 
   #open(row: { id: string; project_id: string }, body: Body): Record<string, unknown> {
-    for (const { held } of this.#watches.get(row.id) ?? [])
-      if (held?.sealed === body.sealed && held.masked === body.masked) return held.opened;
+    const held = this.#held(row.id, body);
+    if (held) return held.opened;
     const secrets: Record<string, string> = {};
     for (const [field, ciphertext] of Object.entries(JSON.parse(body.sealed) as Record<string, string>))
       secrets[field] = this.#parts.sealer.open(ciphertext, {
@@ -418,6 +426,12 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
         field,
       });
     return joinSecrets(JSON.parse(body.masked), secrets) as Record<string, unknown>;
+  }
+
+  #held(connection: string, { masked, sealed }: Body): Held | undefined {
+    for (const { held } of this.#watches.get(connection) ?? [])
+      if (held?.sealed === sealed && held.masked === masked) return held;
+    return undefined;
   }
 
   /** What each environment and worker makes of a connection. */

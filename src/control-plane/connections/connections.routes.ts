@@ -143,7 +143,10 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     },
   );
 
-  app.get<{ Params: { project: string; connection: string } }>(
+  app.get<{
+    Params: { project: string; connection: string };
+    Querystring: { reveal?: 'true' | 'false' };
+  }>(
     one,
     {
       config: { access: { project: ['CONNECTIONS:VIEW'] } },
@@ -151,14 +154,25 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
         tags: ['connections'],
         summary: 'Get a connection; with CONNECTIONS:REVEAL its secrets in full, which is audited',
         params: connectionParams,
+        querystring: Type.Object({
+          reveal: Type.Optional(
+            Type.Union([Type.Literal('true'), Type.Literal('false')], {
+              description:
+                'false: secrets are null for everybody, and `storedSecrets` lists the JSON pointers of those there are.',
+            }),
+          ),
+        }),
       },
     },
     async (request, reply) => {
       const row = await connections.need(request.project, request.params.connection);
+      if (request.query.reveal === 'false') {
+        const storedSecrets = JSON.stringify(Object.keys(JSON.parse(row.sealed)));
+        reply.header('etag', entityTag(row)).header('content-type', 'application/json; charset=utf-8');
+        return `{"success":true,"resultList":[${row.masked}],"resultCount":1,"storedSecrets":${storedSecrets}}`;
+      }
       const reveals = row.sealed !== '{}' && mayReveal(request, row.name, row.environments);
-      const body = reveals
-        ? await connections.reveal(request.project, row, callerOf(request))
-        : row.masked;
+      const body = reveals ? await connections.reveal(request.project, row, callerOf(request)) : row.masked;
       reply.header('etag', entityTag(row)).header('content-type', 'application/json; charset=utf-8');
       // The text and not the reply: that one, being awaited, would listen for its own end.
       return `{"success":true,"resultList":[${body}],"resultCount":1}`;

@@ -68,15 +68,20 @@ export interface Metadata {
   }[];
 }
 
+/** A record as the library's encoder takes it. */
+export interface ProduceRecord {
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  readonly headers: ReadonlyMap<Buffer, Buffer>;
+  readonly timestamp: bigint;
+  readonly topic: string;
+  readonly partition: number;
+}
+
 export interface ProduceRequest {
   readonly topic: string;
   readonly partition: number;
-  readonly records: readonly {
-    readonly key: Buffer | null;
-    readonly value: Buffer | null;
-    readonly headers: ReadonlyMap<Buffer, Buffer>;
-    readonly timestamp: bigint;
-  }[];
+  readonly records: readonly ProduceRecord[];
   readonly acks: -1 | 0 | 1;
   readonly timeoutMs: number;
   readonly compression: KafkaSettings['compression'];
@@ -227,7 +232,7 @@ export class BrokerConnection {
   /** Sends one batch; the offset of its first message, undefined with acks 0. Throws `BrokerError`. */
   async produce(request: ProduceRequest, timeoutMs: number): Promise<bigint | undefined> {
     const { topic, partition, records, acks, compression, sequence } = request;
-    const messages = records.map((record) => ({ ...record, topic, partition })) as unknown as MessageRecord[];
+    const messages = records as unknown as MessageRecord[];
     const options = {
       compression,
       ...(sequence

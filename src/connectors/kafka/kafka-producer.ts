@@ -1,4 +1,5 @@
 import { AppError } from '../../errors.ts';
+import type { ProduceRecord } from './broker-connection.ts';
 import { pause, untilAborted, within } from './deadline.ts';
 import type { KafkaCluster } from './kafka-cluster.ts';
 import { BrokerError, brokerErrors, classifyKafkaError, isStale, mayPass } from './kafka-errors.ts';
@@ -20,9 +21,18 @@ export type Outcome =
   | { readonly partition: number; readonly error: AppError };
 
 interface Entry {
-  readonly message: OutgoingMessage;
-  readonly settle: (outcome: Outcome) => void;
+  readonly record: ProduceRecord;
+  readonly call: Call;
+  /** Its place among the call's messages. */
+  readonly at: number;
+}
+
+/** The messages of one `produce`, and what became of them. */
+interface Call {
+  readonly outcomes: Outcome[];
+  unsettled: number;
   isCancelled: boolean;
+  finish(outcomes: Outcome[]): void;
 }
 
 interface Batch {
@@ -92,17 +102,20 @@ export class KafkaProducer {
       leaders.length,
       leaders.flatMap((leader, at) => (leader ? [at] : [])),
     );
-    const entries: Entry[] = [];
-    const outcomes = messages.map(
-      (message, at) =>
-        new Promise<Outcome>((settle) => {
-          entries.push(this.#enqueue(topic, partitions[at]!, { message, settle, isCancelled: false }));
-        }),
-    );
+    if (messages.length === 0) return [];
+    const { promise: finished, resolve: finish } = Promise.withResolvers<Outcome[]>();
+    const call: Call = {
+      outcomes: new Array<Outcome>(messages.length),
+      unsettled: messages.length,
+      isCancelled: false,
+      finish,
+    };
+    for (const [at, message] of messages.entries()) this.#enqueue(topic, partitions[at]!, message, call, at);
     try {
-      return await within([signal], () => Promise.all(outcomes));
+      return await untilAborted(finished, signal);
     } catch (error) {
-      this.#cancel(topic, new Set(partitions), entries);
+      call.isCancelled = true;
+      this.#cancel(topic, new Set(partitions));
       throw error;
     }
   }
@@ -137,14 +150,17 @@ export class KafkaProducer {
     });
   }
 
-  #enqueue(topic: string, partition: number, entry: Entry): Entry {
+  #enqueue(topic: string, partition: number, message: OutgoingMessage, call: Call, at: number): void {
     const key = `${topic}:${partition}`;
     let queue = this.#queues.get(key);
     if (!queue) {
       queue = { topic, partition, batches: [], isRunning: false, sequence: undefined };
       this.#queues.set(key, queue);
     }
-    const size = sizeOf(entry.message);
+    const { key: messageKey, value, headers, timestamp } = message;
+    const size = sizeOf(message);
+    const record = { key: messageKey, value, headers, timestamp, topic, partition };
+    const entry: Entry = { record, call, at };
     const last = queue.batches.at(-1);
     if (last && last.bytes + size <= this.#settings.batchSizeBytes) {
       last.entries.push(entry);
@@ -164,15 +180,13 @@ export class KafkaProducer {
       // After this turn, so that messages of one call share their batches.
       queueMicrotask(() => void this.#drain(mine));
     }
-    return entry;
   }
 
   /** Takes back what has not been sent; what may have been is left to its fate. */
-  #cancel(topic: string, partitions: ReadonlySet<number>, entries: readonly Entry[]): void {
-    for (const entry of entries) entry.isCancelled = true;
+  #cancel(topic: string, partitions: ReadonlySet<number>): void {
     for (const partition of partitions)
       for (const batch of this.#running(topic, partition))
-        if (batch.entries.every((entry) => entry.isCancelled)) batch.abort.abort(new AppError('cancelled'));
+        if (batch.entries.every(({ call }) => call.isCancelled)) batch.abort.abort(new AppError('cancelled'));
   }
 
   #current = new Map<PartitionQueue, Batch>();
@@ -222,8 +236,8 @@ export class KafkaProducer {
         { ms: batch.createdAt + deliveryTimeoutMs - Date.now(), error: late },
       );
       const isKnown = acks !== 0 && offset !== undefined && offset >= 0n;
-      for (const [at, { settle }] of batch.entries.entries())
-        settle({ partition, offset: isKnown ? offset + BigInt(at) : undefined });
+      for (const [at, entry] of batch.entries.entries())
+        settle(entry, { partition, offset: isKnown ? offset + BigInt(at) : undefined });
       if (fate.sequence) fate.sequence.next = (fate.sequence.next + batch.entries.length) & 0x7fffffff;
     } catch (error) {
       if (fate.isUncertain) this.#forget(queue);
@@ -237,7 +251,7 @@ export class KafkaProducer {
         return;
       }
       const failure = classifyKafkaError(error);
-      for (const { settle } of batch.entries) settle({ partition, error: failure });
+      for (const entry of batch.entries) settle(entry, { partition, error: failure });
     }
   }
 
@@ -294,13 +308,13 @@ export class KafkaProducer {
     try {
       if (signal.aborted) throw signal.reason;
       // What was sent once must be repeated as it was.
-      if (!fate.isUncertain) batch.entries = batch.entries.filter((entry) => !entry.isCancelled);
+      if (!fate.isUncertain) batch.entries = batch.entries.filter(({ call }) => !call.isCancelled);
       const { sequence } = fate;
       const sent = connection.produce(
         {
           topic,
           partition,
-          records: batch.entries.map(({ message }) => message),
+          records: batch.entries.map(({ record }) => record),
           acks,
           timeoutMs: requestTimeoutMs,
           compression,
@@ -378,6 +392,11 @@ const lostIdentity = new Set<number>([
 
 /** Refusals after which the messages may be stored nevertheless: not replicated in time, or lost on the way. */
 const mayBeStored = new Set<number>([7, 13, 20, 56]);
+
+function settle({ call, at }: Entry, outcome: Outcome): void {
+  call.outcomes[at] = outcome;
+  if (--call.unsettled === 0) call.finish(call.outcomes);
+}
 
 function sizeOf({ key, value, headers }: OutgoingMessage): number {
   let bytes = recordOverheadBytes + (key?.length ?? 0) + (value?.length ?? 0);

@@ -50,6 +50,9 @@ export interface KafkaSettings {
   readonly valueSerializer: Serializer;
 }
 
+/** More than Java's 16 KiB: one batch is on its way at a time, and a call's messages should share it. */
+const defaultBatchBytes = 256 * 1024;
+
 /** Longest delay of a timer. */
 const longestMs = 2 ** 31 - 1;
 
@@ -83,7 +86,7 @@ export function readSettings(config: KafkaConfig, ctx: ConnectorContext): KafkaS
     acks,
     retries,
     lingerMs: Math.min(properties.whole('linger.ms') ?? 0, longestMs),
-    batchSizeBytes: properties.whole('batch.size') ?? 16_384,
+    batchSizeBytes: properties.whole('batch.size') ?? defaultBatchBytes,
     compression: (properties.text('compression.type') ?? 'none') as KafkaSettings['compression'],
     isIdempotent: readIdempotence(properties, { acks, retries, maxInFlight }),
     maxInFlight,

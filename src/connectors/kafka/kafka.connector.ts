@@ -7,6 +7,7 @@ import { KafkaCluster } from './kafka-cluster.ts';
 import { consume } from './kafka-consumer.ts';
 import { classifyKafkaError } from './kafka-errors.ts';
 import { KafkaProducer, type OutgoingMessage } from './kafka-producer.ts';
+import type { Datum, Serializer } from './kafka-serializers.ts';
 import { type KafkaSettings, readSettings } from './kafka-settings.ts';
 import { advisedTopic, testStages } from './kafka-stages.ts';
 
@@ -116,30 +117,30 @@ export const kafkaConnector = defineConnector<typeof kafka, LiveKafka>(kafka, {
   classify: classifyKafkaError,
 });
 
+const noHeaders: ReadonlyMap<Buffer, Buffer> = new Map();
+
 /** Keys, values and headers as bytes; fails with `bad_request`, naming each field that cannot be. */
 function serialise(input: ProduceInput, settings: KafkaSettings): OutgoingMessage[] {
   const faults: FieldFault[] = [];
-  const attempt = (field: string, work: () => Buffer | null): Buffer | null => {
+  const encode = (serializer: Serializer, value: Datum, name: 'key' | 'value', at: number) => {
     try {
-      return work();
+      return serializer.encode(value);
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
-      faults.push({ field, message: error.message });
+      faults.push({ field: `messages[${at}].${name}`, message: error.message });
       return null;
     }
   };
-  const now = Date.now();
-  const messages = input.messages.map(
-    ({ key = null, value, headers = {}, partition, timestamp = now }, at) => ({
-      key: attempt(`messages[${at}].key`, () => settings.keySerializer.encode(key)),
-      value: attempt(`messages[${at}].value`, () => settings.valueSerializer.encode(value)),
-      headers: new Map(
-        Object.entries(headers).map(([name, text]) => [Buffer.from(name), Buffer.from(text)] as const),
-      ),
-      partition,
-      timestamp: BigInt(timestamp),
-    }),
-  );
+  const now = BigInt(Date.now());
+  const messages = input.messages.map(({ key = null, value, headers, partition, timestamp }, at) => ({
+    key: encode(settings.keySerializer, key, 'key', at),
+    value: encode(settings.valueSerializer, value, 'value', at),
+    headers: headers
+      ? new Map(Object.entries(headers).map(([name, text]) => [Buffer.from(name), Buffer.from(text)]))
+      : noHeaders,
+    partition,
+    timestamp: timestamp === undefined ? now : BigInt(timestamp),
+  }));
   if (faults.length > 0)
     throw new AppError('bad_request', `${faults[0]!.field} ${faults[0]!.message}`, {
       details: { validationErrors: faults.slice(0, 100) },

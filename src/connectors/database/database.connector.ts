@@ -43,6 +43,13 @@ const drivers: Partial<Record<DbType, () => Promise<DatabaseDriver>>> = {
     ]);
     return sqlDriver(trinoDialect, { unsaid: 'none', how: 'SSL=true' });
   },
+  async ORACLE() {
+    const [{ sqlDriver }, { oracleDialect }] = await Promise.all([
+      import('./sql-client.ts'),
+      import('./oracle.dialect.ts'),
+    ]);
+    return sqlDriver(oracleDialect, { unsaid: 'none', how: 'tcps://' });
+  },
   async APACHE_HIVE() {
     const [{ sqlDriver }, { hiveDialect }] = await Promise.all([
       import('./sql-client.ts'),

@@ -65,9 +65,12 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
   function mayReveal(request: FastifyRequest, connection: string, listed: string): boolean {
     const { principal, project } = request;
     const targets = listed === '[]' ? project.environments : targetsOf(project, JSON.parse(listed));
-    const allowed = (scope: Scope) =>
-      access.allows(principal, 'CONNECTIONS:REVEAL', { project: project.name, connection, ...scope });
-    return targets.length === 0 ? allowed({}) : targets.every((environment) => allowed({ environment }));
+    const allowed = (environment?: string) => {
+      const scope: Scope = { project: project.name, connection };
+      if (environment !== undefined) scope.environment = environment;
+      return access.allows(principal, 'CONNECTIONS:REVEAL', scope);
+    };
+    return targets.length === 0 ? allowed() : targets.every((environment) => allowed(environment));
   }
 
   async function answerChange(

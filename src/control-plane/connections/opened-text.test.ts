@@ -48,6 +48,10 @@ const cases: Record<string, [masked: object, secrets: Record<string, string>]> =
     { options: { url: null }, url: 'http://***@host/' },
     { '/url': 'http://u:p@host/' },
   ],
+  'a key that reads like the pointer of a deeper secret': [
+    { properties: { 'list/0': null }, list: [null], password: null },
+    { '/list/0': 'deep', '/password': 's' },
+  ],
   'a deeper secret': [
     { headerList: [{ name: 'x', value: null }], password: null },
     { '/headerList/0/value': 'deep', '/password': 's' },

@@ -12,11 +12,12 @@ export function openText(
 ): string {
   const { masked } = row;
   const spliced: { at: number; secret: string }[] = [];
-  for (const [field, ciphertext] of Object.entries(JSON.parse(row.sealed) as Record<string, string>)) {
+  const sealed = JSON.parse(row.sealed) as Record<string, string>;
+  for (const field in sealed) {
     const at = placeOfNull(masked, field);
     if (at === undefined) return JSON.stringify(openConfig(sealer, row));
     const place = { project: row.project_id, connection: row.id, field };
-    spliced.push({ at, secret: sealer.open(ciphertext, place) });
+    spliced.push({ at, secret: sealer.open(sealed[field]!, place) });
   }
   if (spliced.length > 1) spliced.sort((a, b) => a.at - b.at);
   let text = '';
@@ -33,7 +34,7 @@ export function openText(
  * occurs but once at any depth. Within a string the quotes around it would be escaped.
  */
 function placeOfNull(text: string, pointer: string): number | undefined {
-  if (!/^\/[A-Za-z]+$/.test(pointer)) return undefined;
+  if (pointer.lastIndexOf('/') !== 0 || pointer.includes('~')) return undefined;
   const key = `"${pointer.slice(1)}":`;
   const at = text.indexOf(key);
   const before = text[at - 1];

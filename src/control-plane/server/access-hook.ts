@@ -1,8 +1,8 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { AppError } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
 import type { Scope } from '../auth/permissions.ts';
-import type { ProjectRow } from './route-access.ts';
+import type { ProjectRow, RouteAccess } from './route-access.ts';
 
 /** What is said of a project that is not there and of one that the token does not see, alike. */
 export function projectNotFound(name: string): AppError {
@@ -29,21 +29,11 @@ export function registerAccess(
   const isPublic = (url: string) =>
     publicPrefixes.some((prefix) => url === prefix || url.startsWith(`${prefix}/`));
 
-  app.addHook('onRoute', (route) => {
-    if (route.config?.access !== undefined || isPublic(route.url)) return;
-    throw new Error(`The route ${String(route.method)} ${route.url} does not say who may call it`);
-  });
-
-  const admit = (request: FastifyRequest): void => {
-    const { config, url = '' } = request.routeOptions;
-    if (request.is404) return;
-    const required = config.access ?? (isPublic(url) ? 'public' : 'admin');
-    if (required === 'public') return;
-
+  const admit = (request: FastifyRequest, required: RouteAccess): void => {
     const principal = access.authenticate(request.headers.authorization);
     request.principal = principal;
     if (required === 'token') return;
-    if (required === 'admin') {
+    if (typeof required === 'string') {
       access.require(principal, 'ADMIN', {});
       return;
     }
@@ -56,9 +46,18 @@ export function registerAccess(
     const scope = scopeOf(project.name, params, request.query as Record<string, unknown>);
     for (const permission of required.project) access.require(principal, permission, scope);
   };
-  app.addHook('onRequest', (request, _reply, done) => {
-    admit(request);
-    done();
+
+  app.addHook('onRoute', (route) => {
+    const required = route.config?.access;
+    if (required === undefined && !isPublic(route.url))
+      throw new Error(`The route ${String(route.method)} ${route.url} does not say who may call it`);
+    if (required === undefined || required === 'public') return;
+    // Of the route and not the app, which would have to ask for the route's options at each request.
+    const check: onRequestHookHandler = (request, _reply, done) => {
+      admit(request, required);
+      done();
+    };
+    route.onRequest = [check, ...[route.onRequest ?? []].flat()];
   });
 }
 

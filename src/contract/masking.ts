@@ -36,7 +36,9 @@ export function splitSecrets(
     const shown = place.kind === 'url' ? maskUrl(place.value, place.wholePath) : null;
     if (shown === place.value) continue;
     secrets[formatPointer(place.path)] = place.value;
-    masked = withAt(masked, place.path, shown);
+    const [field] = place.path;
+    if (masked !== config && place.path.length === 1) masked[field!] = shown;
+    else masked = withAt(masked, place.path, shown);
   }
   return { masked, secrets };
 }

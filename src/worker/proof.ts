@@ -23,6 +23,11 @@ const longestRetryMs = 60_000;
 const firstLogInRetryMs = 30_000;
 const longestLogInRetryMs = 15 * 60_000;
 
+/** Timers of one length share a list in Node, and each length of its own costs a place in a queue. */
+function rounded(delayMs: number): number {
+  return delayMs < 5_000 ? delayMs : Math.round(delayMs / 250) * 250;
+}
+
 /** Failures after which the target counts as unreachable; others are answers of a target that is there. */
 const unreachable: ReadonlySet<ErrorCode> = new Set([
   'name_not_resolved',
@@ -164,7 +169,7 @@ export class Proof {
         this.#timer = undefined;
         void this.#prove(false);
       },
-      Math.max(1, delayMs * (1 + jitter * this.#options.random())),
+      rounded(Math.max(1, delayMs * (1 + jitter * this.#options.random()))),
     );
     this.#timer.unref();
   }

@@ -97,6 +97,8 @@ export interface Changes {
   upTo: number;
   put: DesiredConnection[];
   remove: string[];
+  /** Nothing more had been committed when it was read. */
+  isWhole: boolean;
 }
 
 interface Parts {
@@ -302,11 +304,18 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
     seq: number,
     catchUp: boolean,
   ): Promise<Changes> {
-    const newest = await newestSequence(this.#parts.db);
-    const rows = await changesSince(this.#parts.db, environment.id, seq, changesPerFrame);
-    // Past what concerns other environments alone, or each change of theirs would be looked through again.
-    const upTo = rows.length < changesPerFrame ? Math.max(newest, rows.at(-1)?.seq ?? seq) : rows.at(-1)!.seq;
-    const changes: Changes = { upTo, put: [], remove: [] };
+    const { db } = this.#parts;
+    let rows = await changesSince(db, environment.id, seq, changesPerFrame);
+    let upTo = seq;
+    if (rows.length === 0) {
+      // Past what concerns other environments alone, or each change of theirs would be looked through
+      // again; the rows are read after the number, so that none of ours is passed over.
+      upTo = await newestSequence(db);
+      if (upTo > seq) rows = await changesSince(db, environment.id, seq, changesPerFrame);
+    }
+    upTo = Math.max(upTo, rows.at(-1)?.seq ?? seq);
+    if (rows.length === changesPerFrame) upTo = rows.at(-1)!.seq;
+    const changes: Changes = { upTo, put: [], remove: [], isWhole: rows.length < changesPerFrame };
     const resolver = this.resolver();
     for (const row of rows) {
       if (!this.#isDesired(row, environment.name)) {

@@ -330,6 +330,7 @@ export class WorkerHub {
       const { cursor, catchingUp } = sessions[0]!;
       let frame: ToWorker | undefined;
       let upTo: number;
+      let isWhole = false;
       if (cursor === null) {
         const snapshot = await deployments.snapshot(environment);
         upTo = snapshot.upTo;
@@ -337,14 +338,15 @@ export class WorkerHub {
       } else {
         const { put, remove, ...changes } = await deployments.changesSince(environment, cursor, catchingUp);
         upTo = changes.upTo;
+        isWhole = changes.isWhole;
         if (put.length + remove.length > 0) frame = { kind: 'delta', seq: upTo, put, remove };
       }
       // One text for all to whom it cannot be handed over.
       let text: string | undefined;
-      if (upTo !== cursor) more = true;
+      // What is committed from here on is announced, and read then.
+      if (!isWhole) more = true;
       for (const session of sessions) {
-        // Caught up as soon as a read finds nothing new.
-        if (upTo === cursor) session.catchingUp = false;
+        if (isWhole) session.catchingUp = false;
         session.cursor = upTo;
         if (!frame) continue;
         if (session.channel.direct) {

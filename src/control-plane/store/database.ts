@@ -15,6 +15,8 @@ export interface Queries {
 
 /** One transaction; what the job throws, or a statement of it, rolls back that job alone. */
 export interface Transaction extends Queries {
+  /** No other transaction is under way: what has to come last may as well come first. */
+  readonly isSerial: boolean;
   /** Runs one statement for each list of values, without a wait between them where the database needs none. */
   runEach(sql: string, values: readonly (readonly Value[])[]): Promise<void>;
   /** The next change sequence number; call it last, so that numbers become visible in order. */

@@ -13,6 +13,12 @@ import { OpenTransaction, type Session } from './transaction.ts';
 /** Jobs of one commit at most: reads wait until a group has ended. */
 const maxGroupSize = 512;
 
+/** How long jobs wait for company at most, ms. */
+const maxGatheringMs = 2;
+
+/** Turns of the event loop without another job after which nobody is waited for; some 50 µs. */
+const maxIdleTurns = 10;
+
 /** Statements kept prepared at most, so that generated SQL cannot fill the memory. */
 const maxStatements = 500;
 
@@ -100,6 +106,8 @@ class SqliteDatabase implements Database {
   readonly #session: SqliteSession;
   readonly #current = new AsyncLocalStorage<OpenTransaction>();
   #queue: Job[] = [];
+  /** Durable jobs of the last commit that had any. */
+  #expected = 1;
   /** Set while a group's transaction is open: the connection would show its rows to readers. */
   #groupEnd: Promise<void> | undefined;
   #closed = false;
@@ -132,8 +140,38 @@ class SqliteDatabase implements Database {
       if (this.#closed) throw new AppError('unavailable', 'The database is closed');
       this.#demandOutside();
       this.#queue.push({ run: job, durable, resolve: resolve as Job['resolve'], reject });
-      if (this.#queue.length === 1 && !this.#groupEnd) setImmediate(this.#commitGroup);
+      if (this.#queue.length === 1 && !this.#groupEnd) this.#gather();
     });
+  }
+
+  /**
+   * Commits after this turn of the event loop, or waits for as many durable jobs as the commit before had
+   * while they keep coming: else the first of many clients to ask again would have the disk for itself,
+   * and all others would wait for it.
+   */
+  #gather(): void {
+    const since = performance.now();
+    let seen = 0;
+    let idleTurns = 0;
+    const look = () => {
+      const { length } = this.#queue;
+      const durable = this.#queue.reduce((count, job) => (job.durable ? count + 1 : count), 0);
+      idleTurns = length > seen ? 0 : idleTurns + 1;
+      seen = length;
+      const isWorthWaiting =
+        durable > 0 &&
+        durable < this.#expected &&
+        length < maxGroupSize &&
+        idleTurns < maxIdleTurns &&
+        performance.now() - since < maxGatheringMs;
+      if (isWorthWaiting) {
+        setImmediate(look);
+        return;
+      }
+      if (durable > 0) this.#expected = durable;
+      void this.#commitGroup();
+    };
+    setImmediate(look);
   }
 
   async close(): Promise<void> {
@@ -174,7 +212,7 @@ class SqliteDatabase implements Database {
     groupEnd.resolve();
     for (const settle of outcomes) settle();
     // Not at once: readers that waited go first, and what they lead to joins the next group.
-    if (this.#queue.length > 0) setImmediate(this.#commitGroup);
+    if (this.#queue.length > 0) this.#gather();
   };
 
   /**

@@ -28,6 +28,10 @@ export class OpenTransaction implements Transaction {
     this.#session = session;
   }
 
+  get isSerial(): boolean {
+    return this.#dialect === 'sqlite';
+  }
+
   get open(): boolean {
     return this.#open;
   }

@@ -9,11 +9,16 @@ import { LiveEvents } from './api/live-events.tsx';
 import { createRoutes } from './routes.tsx';
 import { SessionProvider } from './session/session.tsx';
 import { SignInPage } from './session/sign-in-page.tsx';
-import { theme } from './theme.ts';
+import { contrast, theme } from './theme.ts';
 
 export function App() {
   return (
-    <MantineProvider theme={theme} defaultColorScheme="auto" getStyleNonce={() => cspNonce}>
+    <MantineProvider
+      theme={theme}
+      cssVariablesResolver={contrast}
+      defaultColorScheme="auto"
+      getStyleNonce={() => cspNonce}
+    >
       <Notifications position="bottom-right" />
       <SessionProvider signIn={(signIn) => <SignInPage {...signIn} />}>
         <SignedIn />
@@ -28,7 +33,10 @@ function SignedIn() {
     () =>
       new QueryClient({
         defaultOptions: {
+          // What the browser believes of the network says nothing of a server beside it.
+          mutations: { networkMode: 'always' },
           queries: {
+            networkMode: 'always',
             staleTime: 5_000,
             retry: (failures, error) =>
               failures < 3 &&

@@ -13,6 +13,8 @@ interface Live {
 
 const LiveContext = createContext<Live | null>(null);
 const reopenAfterMs = [500, 1_000, 2_000, 5_000, 10_000];
+/** What of a project a worker's coming and going changes. */
+const dependsOnWorkers = new Set(['overview', 'deployments', 'health']);
 /** Many events in a row are one reading again. */
 const gatherMs = 250;
 
@@ -34,6 +36,10 @@ export function LiveEvents({ children }: { children: ReactNode }) {
     const refresh = () => {
       gathering = undefined;
       for (const key of touched) void queries.invalidateQueries({ queryKey: [key] });
+      if (touched.has('worker'))
+        void queries.invalidateQueries({
+          predicate: ({ queryKey }) => dependsOnWorkers.has(String(queryKey[1])),
+        });
       touched.clear();
     };
     const touch = (event: StreamEvent) => {

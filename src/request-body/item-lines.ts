@@ -46,6 +46,11 @@ export class ItemLines {
     }
   }
 
+  /** Number of the line that is being read. */
+  get current(): number {
+    return this.#line + 1;
+  }
+
   /** The last line, where no line feed ended it. */
   end(): { items: ItemLine[]; fault?: FaultyLine } {
     const items: ItemLine[] = [];
@@ -83,18 +88,22 @@ function tooLong(): AppError {
 export class BodyChunks {
   readonly #body: Readable;
   readonly #chunks: Buffer[] = [];
+  readonly #signal: AbortSignal;
   #state: 'open' | 'ended' | 'broken' = 'open';
   #wake: (() => void) | undefined;
 
-  constructor(body: Readable) {
+  constructor(body: Readable, signal: AbortSignal) {
     this.#body = body;
+    this.#signal = signal;
+    signal.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal.aborted) this.#onAbort();
     body.on('data', this.#onData);
     body.once('end', () => this.#settle('ended'));
     body.once('error', () => this.#settle('broken'));
     body.once('close', () => this.#settle('broken'));
   }
 
-  /** The next chunk; `end`, or `pause` when none came for so long. Fails with `cancelled` when the body breaks off. */
+  /** The next chunk; `end`, or `pause` when none came for so long. Fails with `cancelled` when the body breaks off, and with the signal's reason. */
   async next(pauseMs?: number): Promise<Buffer | 'end' | 'pause'> {
     if (this.#chunks.length === 0 && this.#state === 'open') {
       this.#body.resume();
@@ -108,21 +117,30 @@ export class BodyChunks {
     }
     const chunk = this.#chunks.shift();
     if (chunk) return chunk;
-    if (this.#state === 'broken') throw new AppError('cancelled', 'The request broke off');
+    if (this.#state === 'broken') {
+      const { reason } = this.#signal;
+      throw reason instanceof AppError ? reason : new AppError('cancelled', 'The request broke off');
+    }
     return this.#state === 'ended' ? 'end' : 'pause';
   }
 
   /** Lets the rest pass by unread, so that the client comes to read the answer. */
   discard(): void {
+    this.#signal.removeEventListener('abort', this.#onAbort);
     this.#body.off('data', this.#onData);
     this.#chunks.length = 0;
-    if (this.#state === 'open') this.#body.resume();
+    this.#body.resume();
   }
 
   readonly #onData = (chunk: Buffer): void => {
     this.#chunks.push(chunk);
     this.#body.pause();
     this.#wake?.();
+  };
+
+  readonly #onAbort = (): void => {
+    this.#chunks.length = 0;
+    this.#settle('broken');
   };
 
   #settle(state: 'ended' | 'broken'): void {

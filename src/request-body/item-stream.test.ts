@@ -278,10 +278,11 @@ describe('a stream of items', () => {
 
   test('no more is read than is passed on: a slow target holds the client back', async () => {
     let release: () => void = () => {};
+    const held = new Promise<void>((go) => (release = go));
     const begun = new Promise<void>((resolve) => {
       run = async ({ things }) => {
         resolve();
-        await new Promise<void>((go) => (release = go));
+        await held;
         return { done: things.map(() => ({})) };
       };
     });

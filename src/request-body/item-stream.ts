@@ -27,7 +27,7 @@ export interface ItemStreamRequest {
   /** Runs the operation with one batch; a batch that fails with `buffer_full` or `bad_request` has not been begun. */
   run(input: Input): Promise<unknown>;
   log: { error(fields: object, message: string): void };
-  /** Aborted when the client has gone. */
+  /** Aborted when the client has gone, or may not go on: with the error to answer. */
   signal: AbortSignal;
   /** For how long a full buffer is waited for. */
   timeoutMs: number;
@@ -140,14 +140,19 @@ function faultBody({ error, line, lastLine }: NonNullable<StreamEnd['fault']>, r
 
 /** Yields what became of the items of each batch. */
 async function* passOn(body: Readable, options: ItemStreamRequest): Outcomes {
-  const chunks = new BodyChunks(body);
+  const chunks = new BodyChunks(body, options.signal);
   const lines = new ItemLines();
   const batches = new Batches(options);
   const batch: ItemLine[] = [];
   let bytes = 0;
   try {
     for (;;) {
-      const chunk = await chunks.next(batch.length > 0 ? pauseMs : undefined);
+      let chunk: Buffer | 'end' | 'pause';
+      try {
+        chunk = await chunks.next(batch.length > 0 ? pauseMs : undefined);
+      } catch (error) {
+        return batches.end({ line: batch[0]?.line ?? lines.current, error: error as AppError });
+      }
       let fault: FaultyLine | undefined;
       if (chunk !== 'pause') {
         const found = chunk === 'end' ? lines.end() : lines.push(chunk);

@@ -313,3 +313,37 @@ test('a body is checked as the control plane checks it', async () => {
   assert.equal((await raw('text=x', 'text/plain')).status, 415);
   assert.equal((await raw('')).status, 400, 'an empty body is no input');
 });
+
+test('security.md 21: a stream that waits for its client ends with its token', async (t) => {
+  const { source, setTokens, log } = await setUp([usage('good', [{ project: 'P' }])]);
+  const { url, close } = await startWorkerApi({ worker: source, host: '127.0.0.1', port: 0, log });
+  t.after(close);
+  let feed!: ReadableStreamDefaultController<Uint8Array>;
+  const body = new ReadableStream<Uint8Array>({
+    start(controller) {
+      feed = controller;
+      controller.enqueue(new TextEncoder().encode('{"text":"one"}\n'));
+    },
+  });
+  const response = await fetch(`${url}${path('P', 'Mail Server', 'sayAll')}`, {
+    method: 'POST',
+    headers: {
+      authorization: 'Bearer good',
+      'content-type': 'application/x-ndjson',
+      accept: 'application/x-ndjson',
+    },
+    body,
+    duplex: 'half',
+  } as RequestInit);
+  assert.equal(response.status, 200);
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  const answered = '{"type":"item","line":1,"success":true,"result":{"said":"one","password":"***"}}\n';
+  assert.equal((await reader.read()).value, answered);
+  setTokens([]);
+  let rest = '';
+  for (let next = await reader.read(); !next.done; next = await reader.read()) rest += next.value;
+  const [error, finished] = rest.split('\n').map((line) => (line ? JSON.parse(line) : undefined));
+  assert.deepEqual([error.type, error.error, error.line], ['error', 'unauthorized_client', 2]);
+  assert.deepEqual(finished, { type: 'finished', success: false, accepted: 1, failed: 0 });
+  feed.close();
+});

@@ -45,6 +45,13 @@ export const fake = defineConnectionType({
       ),
       output: Type.Unknown(),
     }),
+    sayAll: defineOperation({
+      title: 'Say all',
+      description: 'Answers each item.',
+      stream: { items: 'items', results: 'results' },
+      input: Type.Object({ items: Type.Array(Type.Object({ text: Type.String() })) }),
+      output: Type.Object({ results: Type.Array(Type.Unknown()) }),
+    }),
   },
 });
 
@@ -117,6 +124,9 @@ export function createFake() {
         } finally {
           live.running -= 1;
         }
+      },
+      async sayAll(live, { items }) {
+        return { results: items.map(({ text: said }) => ({ said, password: live.config.password })) };
       },
     },
     figures: (live) => ({ running: live.running }),

@@ -48,10 +48,17 @@ export function composeMessage(input: MessageInput, config: RabbitMqConfig): Out
     appId: config.basicPropertiesAppId,
     clusterId: config.basicPropertiesClusterId,
   };
-  for (const [name, value] of [...Object.entries(method), ...Object.entries(properties)])
+  checkShortStrings(method);
+  checkShortStrings(properties);
+  return { method, properties, content };
+}
+
+function checkShortStrings(fields: Record<string, unknown>): void {
+  for (const name in fields) {
+    const value = fields[name];
     if (typeof value === 'string' && Buffer.byteLength(value) > maxShortStringBytes)
       throw new AppError('request_rejected', `${name} is longer than ${maxShortStringBytes} bytes in UTF-8`);
-  return { method, properties, content };
+  }
 }
 
 /** A message that was taken, as `get` answers it. */

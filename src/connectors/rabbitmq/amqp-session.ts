@@ -13,6 +13,14 @@ const maxGotBytes = 32 * 1024 * 1024;
 
 type Outcome = AppError | undefined;
 
+/**
+ * With so many messages unconfirmed, further ones are gathered: sent one by one they would be confirmed
+ * one by one, and each would cost a packet and a system call of its own on both sides.
+ */
+const gatherFrom = 8;
+/** Longest that a message is kept for others to join it. */
+const gatherMs = 1;
+
 interface Pending {
   readonly message: OutgoingMessage;
   returned?: AppError;
@@ -26,12 +34,14 @@ export class AmqpSession implements Shareable {
   readonly #connection: ProtocolConnection;
   readonly #model: ChannelModel;
   readonly #proven = new Set<string>();
+  readonly #confirmed = new Set<ConfirmedChannel>();
   #publishing: Promise<ConfirmedChannel> | undefined;
+  /** What `#publishing` has led to. */
+  #shared: ConfirmedChannel | undefined;
   #ended: AppError | undefined;
   #blocked: string | undefined;
   #isClosing = false;
   #channels = 0;
-  #unconfirmed = 0;
 
   private constructor(socket: Socket, connection: ProtocolConnection) {
     this.#socket = socket;
@@ -95,7 +105,12 @@ export class AmqpSession implements Shareable {
   }
 
   get figures() {
-    return { channels: this.#channels, unconfirmed: this.#unconfirmed, blocked: this.#blocked ? 1 : 0 };
+    const confirmed = [...this.#confirmed];
+    return {
+      channels: this.#channels + confirmed.length,
+      unconfirmed: confirmed.reduce((sum, channel) => sum + channel.unconfirmed, 0),
+      blocked: this.#blocked ? 1 : 0,
+    };
   }
 
   /** What was agreed with the server. */
@@ -133,29 +148,36 @@ export class AmqpSession implements Shareable {
   }
 
   /**
-   * Publishes one message and waits for the server's word. The first message of an exchange travels on
-   * a channel of its own: a refusal closes the channel, and must not take others with it.
+   * Publishes one message and answers with the server's word: nothing or, never rejecting, why it was not
+   * taken. The first message of an exchange travels on a channel of its own: a refusal closes the channel,
+   * and must not take others with it. The signal ends the wait for a channel, and for that first word.
    */
-  async publish(message: OutgoingMessage, signal: AbortSignal): Promise<void> {
-    if (this.#ended) throw this.#ended;
+  publish(message: OutgoingMessage, signal: AbortSignal): Outcome | Promise<Outcome> {
+    if (this.#ended) return this.#ended;
     if (this.#blocked !== undefined)
-      throw new AppError('target_busy', `The server takes no messages for now: ${this.#blocked}`, {
+      return new AppError('target_busy', `The server takes no messages for now: ${this.#blocked}`, {
         details: { hint: 'An alarm of the server (memory or disk) blocks all publishers; ask its operator.' },
       });
+    const shared = this.#shared;
+    if (shared && !shared.error && this.isProven(message)) return shared.publish(message);
+    return this.#publishCarefully(message, signal).catch(classifyRabbitMqError);
+  }
+
+  async #publishCarefully(message: OutgoingMessage, signal: AbortSignal): Promise<Outcome> {
     if (this.isProven(message)) {
       const channel = await this.#sharedChannel(signal);
-      if (!channel.error) return this.#publishOn(channel, message, signal);
+      if (!channel.error) return abortable(channel.publish(message), signal);
       // The exchange may be gone or forbidden since; each is proven anew.
       this.#publishing = undefined;
+      this.#shared = undefined;
       this.#proven.clear();
     }
     const opening = this.#openConfirmed();
     try {
-      await this.#publishOn(await abortable(opening, signal), message, signal);
-      this.#proven.add(kindOf(message));
-    } catch (error) {
-      if (error instanceof AppError && error.code === 'unroutable') this.#proven.add(kindOf(message));
-      throw error;
+      const channel = await abortable(opening, signal);
+      const outcome = await abortable(channel.publish(message), signal);
+      if (!outcome || outcome.code === 'unroutable') this.#proven.add(kindOf(message));
+      return outcome;
     } finally {
       opening.then(
         (channel) => channel.close(),
@@ -195,6 +217,7 @@ export class AmqpSession implements Shareable {
   async close(): Promise<void> {
     if (!this.alive) return this.destroy();
     this.#isClosing = true;
+    this.#shared?.flush();
     const closed = this.#model.close().catch(() => {});
     let timer: NodeJS.Timeout | undefined;
     await Promise.race([
@@ -246,26 +269,22 @@ export class AmqpSession implements Shareable {
   async #sharedChannel(signal: AbortSignal): Promise<ConfirmedChannel> {
     this.#publishing ??= this.#openConfirmed();
     const opening = this.#publishing;
-    opening.catch(() => {
-      if (this.#publishing === opening) this.#publishing = undefined;
-    });
+    opening.then(
+      (channel) => {
+        if (this.#publishing === opening) this.#shared = channel;
+      },
+      () => {
+        if (this.#publishing === opening) this.#publishing = undefined;
+      },
+    );
     return abortable(opening, signal);
   }
 
   async #openConfirmed(): Promise<ConfirmedChannel> {
     const channel = new ConfirmedChannel((await this.#model.createConfirmChannel()) as ProtocolChannel);
-    this.#channels++;
-    channel.closed.then(() => this.#channels--);
+    this.#confirmed.add(channel);
+    channel.closed.then(() => this.#confirmed.delete(channel));
     return channel;
-  }
-
-  async #publishOn(channel: ConfirmedChannel, message: OutgoingMessage, signal: AbortSignal): Promise<void> {
-    this.#unconfirmed++;
-    try {
-      await channel.publish(message, signal);
-    } finally {
-      this.#unconfirmed--;
-    }
   }
 }
 
@@ -276,6 +295,9 @@ class ConfirmedChannel {
   readonly closed: Promise<void>;
   readonly #channel: ProtocolChannel;
   readonly #pending = new Set<Pending>();
+  /** Pending and not sent yet, in order. */
+  #gathered: Pending[] = [];
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(channel: ProtocolChannel) {
     this.#channel = channel;
@@ -294,33 +316,63 @@ class ConfirmedChannel {
     });
   }
 
-  async publish(message: OutgoingMessage, signal: AbortSignal): Promise<void> {
-    if (this.error) throw this.error;
-    await abortable(
-      new Promise<void>((resolve, reject) => {
-        const pending: Pending = {
-          message,
-          settle: (outcome) => {
-            this.#pending.delete(pending);
-            if (outcome) reject(outcome);
-            else resolve();
-          },
-        };
-        try {
-          this.#channel.sendMessage(message.method, message.properties, message.content);
-        } catch (error) {
-          reject(this.error ?? classifyRabbitMqError(error));
-          return;
-        }
-        this.#pending.add(pending);
-        this.#channel.pushConfirmCallback((error) => {
-          // When the channel ends, each has been told why already.
-          if (this.#pending.has(pending))
-            pending.settle(error ? classifyRabbitMqError(error) : pending.returned);
-        });
-      }),
-      signal,
-    );
+  /** Messages that wait for the server's word. */
+  get unconfirmed(): number {
+    return this.#pending.size;
+  }
+
+  /** What became of the message; never rejects. */
+  publish(message: OutgoingMessage): Promise<Outcome> {
+    if (this.error) return Promise.resolve(this.error);
+    return new Promise((resolve) => {
+      const unconfirmed = this.#pending.size - this.#gathered.length;
+      const pending: Pending = {
+        message,
+        settle: (outcome) => {
+          this.#pending.delete(pending);
+          resolve(outcome);
+        },
+      };
+      this.#pending.add(pending);
+      if (unconfirmed < gatherFrom && this.#gathered.length === 0) {
+        this.#send(pending);
+        return;
+      }
+      this.#gathered.push(pending);
+      this.#timer ??= setTimeout(() => this.flush(), gatherMs);
+      this.#flushWhenHalf();
+    });
+  }
+
+  /** Sends what has been gathered. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const gathered = this.#gathered;
+    this.#gathered = [];
+    for (const pending of gathered) if (this.#pending.has(pending)) this.#send(pending);
+  }
+
+  /** Half of what is under way is enough to keep the server busy while the other half gathers. */
+  #flushWhenHalf(): void {
+    const gathered = this.#gathered.length;
+    if (gathered > 0 && gathered * 2 >= this.#pending.size) this.flush();
+  }
+
+  #send(pending: Pending): void {
+    const { method, properties, content } = pending.message;
+    try {
+      this.#channel.sendMessage(method, properties, content);
+    } catch (error) {
+      pending.settle(this.error ?? classifyRabbitMqError(error));
+      return;
+    }
+    this.#channel.pushConfirmCallback((error) => {
+      // When the channel ends, each has been told why already.
+      if (!this.#pending.has(pending)) return;
+      pending.settle(error ? classifyRabbitMqError(error) : pending.returned);
+      this.#flushWhenHalf();
+    });
   }
 
   async close(): Promise<void> {
@@ -330,6 +382,8 @@ class ConfirmedChannel {
   #fail(error: AppError): void {
     if (this.error) return;
     this.error = error;
+    clearTimeout(this.#timer);
+    this.#gathered = [];
     const all = [...this.#pending];
     // A refusal names no message; only when there is a single one it is meant for sure.
     const outcome =

@@ -2,7 +2,7 @@ import { itemsOf } from '../../contract/one-or-many.ts';
 import { AppError } from '../../errors.ts';
 import { type ConnectorContext, defineConnector, type Stages } from '../connector.ts';
 import { type HostOpening, type HostTarget, openOnAnyHost, testHosts } from '../messaging/host-failover.ts';
-import { SharedClient } from '../messaging/shared-client.ts';
+import { abortable, SharedClient, withEither } from '../messaging/shared-client.ts';
 import {
   composeMessage,
   describeMessage,
@@ -45,7 +45,8 @@ export const rabbitMqConnector = defineConnector<typeof rabbitMq, LiveRabbitMq>(
   test: (config, stages, ctx) => testStages(config, stages, ctx),
 
   operations: {
-    publish: (live, input, call) => publish(live, input, AbortSignal.any([live.signal, call.signal])),
+    publish: (live, input, call) =>
+      withEither(live.signal, call.signal, (signal) => publish(live, input, signal)),
 
     async get(live, { queue, maxMessages = 1, acknowledge = false }, call) {
       const signal = AbortSignal.any([live.signal, call.signal]);
@@ -101,11 +102,12 @@ async function publishAll(
   items: MessageInput[],
   signal: AbortSignal,
 ): Promise<(AppError | undefined)[]> {
-  const outcomes: Promise<AppError | undefined>[] = [];
+  const outcomes: (AppError | undefined | Promise<AppError | undefined>)[] = [];
   let session = await shared.get(signal);
   let unreachable: AppError | undefined;
   for (const item of items) {
-    if (outcomes.length >= window) await outcomes[outcomes.length - window];
+    if (outcomes.length >= window)
+      await abortable(Promise.resolve(outcomes[outcomes.length - window]), signal);
     if (!session.alive && !unreachable)
       try {
         session = await shared.get(signal);
@@ -113,26 +115,23 @@ async function publishAll(
         unreachable = classifyRabbitMqError(error);
       }
     if (unreachable) {
-      outcomes.push(Promise.resolve(unreachable));
+      outcomes.push(unreachable);
       continue;
     }
     let message: OutgoingMessage;
     try {
       message = composeMessage(item, config);
     } catch (error) {
-      outcomes.push(Promise.resolve(classifyRabbitMqError(error)));
+      outcomes.push(classifyRabbitMqError(error));
       continue;
     }
     const isProven = session.isProven(message);
-    const outcome = session.publish(message, signal).then(
-      () => undefined,
-      (error: unknown) => classifyRabbitMqError(error),
-    );
+    const outcome = session.publish(message, signal);
     outcomes.push(outcome);
     // What follows must not overtake a message that travels alone.
     if (!isProven) await outcome;
   }
-  return Promise.all(outcomes);
+  return abortable(Promise.all(outcomes), signal);
 }
 
 async function testStages(config: RabbitMqConfig, stages: Stages, ctx: ConnectorContext): Promise<void> {

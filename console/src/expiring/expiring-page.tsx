@@ -1,4 +1,4 @@
-import { Badge, ScrollArea, Select, Skeleton, Table } from '@mantine/core';
+import { ScrollArea, Select, Skeleton, Table } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import type { ListAnswer } from '../../../client/plugboard.ts';
@@ -6,7 +6,7 @@ import { EmptyState } from '../parts/empty-state.tsx';
 import { ErrorAlert } from '../parts/error-alert.tsx';
 import { TextLink } from '../parts/links.tsx';
 import { PageHeader } from '../parts/page-header.tsx';
-import { Ago } from '../parts/time.tsx';
+import { Urgency } from '../parts/urgency.tsx';
 import { useSession } from '../session/session.tsx';
 import { expiring as texts } from '../texts/expiring.ts';
 
@@ -20,7 +20,6 @@ interface Expiring {
 }
 
 const choices = [7, 30, 90, 365];
-const soonMs = 7 * 86_400_000;
 
 /** What ends soon, the soonest first. */
 export function ExpiringPage() {
@@ -70,7 +69,7 @@ export function ExpiringPage() {
                   <Table.Td className="break">{one.project ?? '–'}</Table.Td>
                   <Table.Td className="break">{one.environmentName ?? '–'}</Table.Td>
                   <Table.Td>
-                    <Urgency of={one} /> <Ago at={one.expiresAt} />
+                    <Urgency at={one.expiresAt} />
                   </Table.Td>
                 </Table.Tr>
               ))}
@@ -85,13 +84,4 @@ export function ExpiringPage() {
 function Name({ of: { kind, project, name } }: { of: Expiring }) {
   if (kind === 'token') return <TextLink to="/ui/tokens">{name}</TextLink>;
   return <TextLink to={`/ui/p/${encodeURIComponent(project ?? '')}/keys`}>{name}</TextLink>;
-}
-
-function Urgency({ of: { expired, expiresAt } }: { of: Expiring }) {
-  const soon = Date.parse(expiresAt) - Date.now() < soonMs;
-  return (
-    <Badge color={expired ? 'red' : soon ? 'yellow' : 'gray'} variant="light" tt="none" autoContrast>
-      {expired ? texts.ended : soon ? texts.soon : texts.later}
-    </Badge>
-  );
 }

@@ -12,7 +12,4 @@ export const expiring = {
   project: 'Project',
   environment: 'Environment',
   ends: 'Ends',
-  ended: 'ended',
-  soon: 'ends soon',
-  later: 'ends later',
 };

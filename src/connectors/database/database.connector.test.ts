@@ -84,14 +84,16 @@ test("the seed's own example opens without network", async () => {
   await open(config);
 });
 
-test('kinds of database without a driver here are refused by name, not taken for another', async () => {
+test('kinds of database whose driver is to be installed say what to install', async () => {
   const urls = {
-    ORACLE: 'jdbc:oracle:thin:@db.example.com:1521/orders',
+    FreeTDS: 'jdbc:jtds:sybase://db.example.com:5000/orders',
+    'IBM DB2 ODBC DRIVER': 'jdbc:db2://db.example.com:50000/orders',
   };
-  for (const [dbType, jdbcUrl] of Object.entries(urls)) {
-    const { code, message } = await refusal({ jdbcUrl });
+  for (const [driver, jdbcUrl] of Object.entries(urls)) {
+    const { code, details } = await refusal({ jdbcUrl });
     assert.equal(code, 'driver_missing');
-    assert.match(message, new RegExp(`does not connect to ${dbType}`));
+    assert.match(String(details['hint']), /npm install --no-save --build-from-source odbc@2;/);
+    assert.ok(String(details['hint']).includes(driver));
   }
 });
 

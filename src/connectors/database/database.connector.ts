@@ -13,7 +13,7 @@ import { classifySocketError } from './dialect.ts';
 import { type DbType, defaultPorts, type JdbcUrl, JdbcUrlError, parseJdbcUrl } from './jdbc-url.ts';
 
 /** Kind of database → its driver, imported when a connection first needs it. */
-const drivers: Partial<Record<DbType, () => Promise<DatabaseDriver>>> = {
+const drivers: Record<DbType, () => Promise<DatabaseDriver>> = {
   async POSTGRES() {
     const [{ sqlDriver }, { postgresDialect }] = await Promise.all([
       import('./sql-client.ts'),
@@ -50,6 +50,24 @@ const drivers: Partial<Record<DbType, () => Promise<DatabaseDriver>>> = {
     ]);
     return sqlDriver(oracleDialect, { unsaid: 'none', how: 'tcps://' });
   },
+  async SYBASE() {
+    const [{ sqlDriver }, { loadOdbc, odbcDialect, sybase }] = await Promise.all([
+      import('./sql-client.ts'),
+      import('./odbc.dialect.ts'),
+    ]);
+    const odbc = await loadOdbc(sybase);
+    const tls = { unsaid: 'none', how: 'ssl=authenticate' } as const;
+    return sqlDriver((settings) => odbcDialect(settings, sybase, odbc), tls);
+  },
+  async DB2() {
+    const [{ sqlDriver }, { db2, loadOdbc, odbcDialect }] = await Promise.all([
+      import('./sql-client.ts'),
+      import('./odbc.dialect.ts'),
+    ]);
+    const odbc = await loadOdbc(db2);
+    const tls = { unsaid: 'none', how: 'sslConnection=true' } as const;
+    return sqlDriver((settings) => odbcDialect(settings, db2, odbc), tls);
+  },
   async APACHE_HIVE() {
     const [{ sqlDriver }, { hiveDialect }] = await Promise.all([
       import('./sql-client.ts'),
@@ -78,13 +96,13 @@ interface LiveDatabase {
 export const databaseConnector = defineConnector<typeof database, LiveDatabase>(database, {
   async open(config, ctx) {
     const { dbType, target } = readTarget(config, ctx);
-    const driver = await driverOf(dbType);
+    const driver = await drivers[dbType]();
     return { dbType, client: driver.open(config, target, ctx) };
   },
   prove: ({ client }, call) => client.prove(call),
   async test(config, stages, ctx) {
     const { dbType, target } = readTarget(config, ctx);
-    const driver = await driverOf(dbType);
+    const driver = await drivers[dbType]();
     await driver.test(config, target, stages, ctx);
   },
   operations: {
@@ -101,16 +119,6 @@ export const databaseConnector = defineConnector<typeof database, LiveDatabase>(
   classify: (error) =>
     classifySocketError(error) ?? new AppError('internal_error', undefined, { cause: error }),
 });
-
-async function driverOf(dbType: DbType): Promise<DatabaseDriver> {
-  const load = drivers[dbType];
-  if (!load)
-    throw new AppError(
-      'driver_missing',
-      `this version stores ${dbType} connections but does not connect to ${dbType}; it connects to ${Object.keys(drivers).join(' and ')}`,
-    );
-  return load();
-}
 
 function readTarget(
   config: DatabaseConfig,

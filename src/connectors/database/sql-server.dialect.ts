@@ -100,6 +100,11 @@ async function logIn(
   };
   const connection = new Connection(configuration);
   connection.on('error', () => {});
+  // The driver's own error of a refused log-in has the text alone: why is in the number.
+  let refusal: { number: number; message: string } | undefined;
+  connection.on('errorMessage', (told: { number: number; message: string }) => {
+    refusal ??= told;
+  });
   const entered = new Promise<void>((resolve, reject) => {
     connection.once('connect', (error) => (error ? reject(error) : resolve()));
   });
@@ -113,7 +118,8 @@ async function logIn(
     return new SqlServerSession(connection, lost);
   } catch (error) {
     connection.close();
-    throw classifySqlServerError(error);
+    const { code } = (error ?? {}) as { code?: unknown };
+    throw classifySqlServerError(code === 'ELOGIN' ? (refusal ?? error) : error);
   }
 }
 

@@ -34,10 +34,19 @@ export const proofs: Record<ConnectionTypeId, Proof> = {
     ],
   },
   database: {
-    proven: ['PostgreSQL 15.18', 'MariaDB 10.11', 'Trino 435', 'mongo-java-server 1.47'],
+    proven: [
+      'PostgreSQL 15.18',
+      'MariaDB 10.11',
+      'Trino 435',
+      'HiveServer2 4.0.1 (no SASL; SASL PLAIN over TLS)',
+      'mongo-java-server 1.47',
+    ],
     unproven: [
       'MySQL 8 (only MariaDB was at hand)',
-      'SQL Server (peers that misbehave only)',
+      'SQL Server (a peer of our own that speaks TDS in clear, and peers that misbehave)',
+      'Oracle (peers of our own: refusal, redirect, resend, tcps; no log-in and no statement)',
+      'Impala (the same protocol and code as Hive)',
+      'Sybase and Db2 (a stand-in for the package odbc; the package and its drivers are installed by the user)',
       'MongoDB itself, its log-in and replica sets (mongo-java-server has neither)',
     ],
   },

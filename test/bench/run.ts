@@ -7,6 +7,8 @@ import { fanOutBench } from './fan-out.bench.ts';
 import { type Figure, meetsTarget } from './figure.ts';
 import { operationsBench } from './operations.bench.ts';
 import { operationsDriversBench } from './operations-drivers.bench.ts';
+import { operationsIdleBench } from './operations-idle.bench.ts';
+import { operationsLogsBench } from './operations-logs.bench.ts';
 import { startHelper } from './process.ts';
 import { root } from './product.ts';
 import { readsBench } from './reads.bench.ts';
@@ -21,12 +23,14 @@ const benches: Record<string, Bench> = {
   'fan-out': fanOutBench,
   operations: operationsBench,
   'operations-drivers': operationsDriversBench,
+  'operations-logs': operationsLogsBench,
+  'operations-idle': operationsIdleBench,
 };
 
 const help = `npm run bench [-- [--quick] [BENCH …]]
 
 Runs the benches (${Object.keys(benches).join(', ')}; all without a name) and prints their figures.
-A whole run of about four minutes writes docs/performance.md; --quick and single benches do not.
+A whole run of about ten minutes writes docs/performance.md; --quick and single benches do not.
 No figure fails the run: machines differ and swing.
 `;
 

@@ -1,4 +1,4 @@
-import { type CSSVariablesResolver, createTheme } from '@mantine/core';
+import { type CSSVariablesResolver, createTheme, ScrollArea } from '@mantine/core';
 
 /** Calm: one accent, system fonts (nothing is fetched), small radius. */
 export const theme = createTheme({
@@ -11,12 +11,17 @@ export const theme = createTheme({
   cursorType: 'pointer',
   respectReducedMotion: true,
   autoContrast: true,
+  components: {
+    // So that the keyboard scrolls it, too.
+    ScrollArea: ScrollArea.extend({ defaultProps: { viewportProps: { tabIndex: 0 } } }),
+  },
 });
 
 /** Where the library's own colours have less contrast than 4.5 to 1 (WCAG 2.2, 1.4.3). */
 export const contrast: CSSVariablesResolver = () => ({
   variables: {},
   light: {
+    '--mantine-color-teal-filled-hover': '#066649',
     '--mantine-color-dimmed': '#5c636a',
     '--mantine-color-placeholder': '#6b7278',
     '--mantine-color-teal-light-color': '#05543d',
@@ -27,6 +32,7 @@ export const contrast: CSSVariablesResolver = () => ({
     '--mantine-color-error': '#c92a2a',
   },
   dark: {
+    '--mantine-color-teal-filled-hover': '#066649',
     '--mantine-color-dimmed': '#a6a9ad',
     '--mantine-color-placeholder': '#8f9499',
     '--mantine-color-teal-light-color': '#b5f5dc',

@@ -79,7 +79,7 @@ export function RevisionsTab({
         {read.data.resultList.map(({ revision, action, author, at, diff }) => (
           <Accordion.Item key={revision} value={String(revision)}>
             <Group wrap="nowrap" gap={0}>
-              <Accordion.Control aria-label={texts.show(revision)}>
+              <Accordion.Control>
                 <Group gap="sm">
                   <Text fw={600} size="sm">
                     {revision}

@@ -94,7 +94,6 @@ export const connection = {
     actions: { create: 'created', update: 'updated', delete: 'deleted', restore: 'restored' } as Readonly<
       Record<string, string>
     >,
-    show: (revision: number) => `Show what revision ${revision} changed`,
   },
 
   use: {

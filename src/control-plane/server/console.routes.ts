@@ -44,7 +44,10 @@ export function consoleRoutes(app: FastifyInstance, { directory }: { directory: 
     return built;
   }
 
-  const page = async (_request: FastifyRequest, reply: FastifyReply) => {
+  const page = async (request: FastifyRequest, reply: FastifyReply) => {
+    // A path that leads elsewhere once somebody resolves it is nobody's page.
+    if (/(^|\/)\.\.?(\/|$)|\\/.test((request.params as { '*'?: string })['*'] ?? ''))
+      throw new AppError('not_found', 'There is nothing at this path');
     const { page: text } = await read();
     const nonce = randomBytes(16).toString('base64');
     reply

@@ -32,7 +32,7 @@ export function GrantsEditor({
   const first = me.projects[0]?.name ?? '*';
   return (
     <Stack gap="sm" role="group" aria-label={texts.title}>
-      <Text size="sm" fw={500}>
+      <Text size="sm" fw={600}>
         {texts.title}
       </Text>
       {grants.length === 0 && (

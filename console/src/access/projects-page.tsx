@@ -1,13 +1,14 @@
-import { Button, Checkbox, Group, ScrollArea, Table, Text, VisuallyHidden } from '@mantine/core';
+import { Button, Checkbox, Text } from '@mantine/core';
 import { IconPlus } from '@tabler/icons-react';
 import { useState } from 'react';
 import { ConfirmDialog } from '../parts/confirm.tsx';
 import { EmptyState } from '../parts/empty-state.tsx';
 import { TextLink } from '../parts/links.tsx';
 import { PageHeader } from '../parts/page-header.tsx';
+import { Row, RowList } from '../parts/row-list.tsx';
 import { useFiltered } from '../parts/use-filtered.tsx';
 import { useSession } from '../session/session.tsx';
-import { actions, projects as texts } from '../texts/access.ts';
+import { projects as texts } from '../texts/access.ts';
 import { common } from '../texts/common.ts';
 import { ProjectDialog, projectsApi } from './project-dialog.tsx';
 
@@ -37,65 +38,49 @@ export function ProjectsPage() {
       {me.projects.length === 0 && <EmptyState title={texts.none} help={texts.noneHelp} />}
       {field}
       {shown.length > 0 && (
-        <ScrollArea>
-          <Table miw={560} verticalSpacing="xs" aria-label={texts.title}>
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>{texts.name}</Table.Th>
-                <Table.Th>{texts.environments}</Table.Th>
-                <Table.Th>
-                  <VisuallyHidden>{actions}</VisuallyHidden>
-                </Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {shown.map(({ name, description, environments, permissions }) => {
-                const mayEdit = permissions.includes('PROJECT:MANAGE');
-                return (
-                  <Table.Tr key={name}>
-                    <Table.Td className="break">
-                      <TextLink to={`/ui/p/${encodeURIComponent(name)}`} size="sm">
-                        {name}
-                      </TextLink>
-                      {description && (
-                        <Text size="xs" c="dimmed">
-                          {description}
-                        </Text>
-                      )}
-                    </Table.Td>
-                    <Table.Td className="break">
-                      {environments.length === 0 ? texts.noEnvironment : environments.join(', ')}
-                    </Table.Td>
-                    <Table.Td>
-                      <Group gap={4} wrap="nowrap" justify="flex-end">
-                        <Button
-                          variant="default"
-                          size="compact-sm"
-                          aria-label={texts.edit(name)}
-                          disabled={!mayEdit}
-                          title={mayEdit ? undefined : common.notGranted('PROJECT:MANAGE')}
-                          onClick={() => setAsking({ what: 'edit', name })}
-                        >
-                          {common.edit}
-                        </Button>
-                        <Button
-                          variant="subtle"
-                          color="red"
-                          size="compact-sm"
-                          aria-label={texts.remove(name)}
-                          onClick={() => setAsking({ what: 'remove', name })}
-                          {...adminOnly}
-                        >
-                          {common.remove}
-                        </Button>
-                      </Group>
-                    </Table.Td>
-                  </Table.Tr>
-                );
-              })}
-            </Table.Tbody>
-          </Table>
-        </ScrollArea>
+        <RowList label={texts.title}>
+          {shown.map(({ name, description, environments, permissions }) => {
+            const mayEdit = permissions.includes('PROJECT:MANAGE');
+            return (
+              <Row
+                key={name}
+                head={<TextLink to={`/ui/p/${encodeURIComponent(name)}`}>{name}</TextLink>}
+                detail={description}
+                actions={
+                  <>
+                    <Button
+                      variant="default"
+                      size="compact-sm"
+                      aria-label={texts.edit(name)}
+                      disabled={!mayEdit}
+                      title={mayEdit ? undefined : common.notGranted('PROJECT:MANAGE')}
+                      onClick={() => setAsking({ what: 'edit', name })}
+                    >
+                      {common.edit}
+                    </Button>
+                    <Button
+                      variant="subtle"
+                      color="red"
+                      size="compact-sm"
+                      aria-label={texts.remove(name)}
+                      onClick={() => setAsking({ what: 'remove', name })}
+                      {...adminOnly}
+                    >
+                      {common.remove}
+                    </Button>
+                  </>
+                }
+              >
+                <Text size="sm">
+                  <Text span inherit c="dimmed">
+                    {texts.environments}:{' '}
+                  </Text>
+                  {environments.length === 0 ? texts.noEnvironment : environments.join(', ')}
+                </Text>
+              </Row>
+            );
+          })}
+        </RowList>
       )}
       {more}
       {asking && removed === null && (

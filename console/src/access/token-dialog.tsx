@@ -64,7 +64,7 @@ export function TokenDialog({ onClose, onMade }: { onClose(): void; onMade(): vo
               data-autofocus
             />
             <Select
-              label={texts.ends}
+              label={texts.endsLabel}
               description={me.expiresAt && texts.outlives(exactTime(me.expiresAt))}
               data={['1', '7', '30', '90', '365', 'never', 'custom'].map((value) => ({
                 value,

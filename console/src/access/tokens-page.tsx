@@ -1,4 +1,4 @@
-import { Button, ScrollArea, Skeleton, Table, Text, VisuallyHidden } from '@mantine/core';
+import { Button, Group, Skeleton, Text } from '@mantine/core';
 import { IconPlus } from '@tabler/icons-react';
 import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
@@ -7,11 +7,12 @@ import { ConfirmDialog } from '../parts/confirm.tsx';
 import { EmptyState } from '../parts/empty-state.tsx';
 import { ErrorAlert } from '../parts/error-alert.tsx';
 import { PageHeader } from '../parts/page-header.tsx';
+import { Row, RowList } from '../parts/row-list.tsx';
 import { Ago } from '../parts/time.tsx';
 import { Urgency } from '../parts/urgency.tsx';
 import { useFiltered } from '../parts/use-filtered.tsx';
 import { useSession } from '../session/session.tsx';
-import { actions, tokens as texts } from '../texts/access.ts';
+import { tokens as texts } from '../texts/access.ts';
 import type { Grant } from './grant.ts';
 import { GrantList } from './grant-list.tsx';
 import { TokenDialog } from './token-dialog.tsx';
@@ -58,57 +59,33 @@ export function TokensPage() {
       {read.data && list.length === 0 && <EmptyState title={texts.none} help={texts.noneHelp} />}
       {field}
       {shown.length > 0 && (
-        <ScrollArea>
-          <Table miw={760} verticalSpacing="xs" aria-label={texts.title}>
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>{texts.name}</Table.Th>
-                <Table.Th>{texts.grants}</Table.Th>
-                <Table.Th>{texts.created}</Table.Th>
-                <Table.Th>{texts.ends}</Table.Th>
-                <Table.Th>
-                  <VisuallyHidden>{actions}</VisuallyHidden>
-                </Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {shown.map((token) => (
-                <Table.Tr key={token.id}>
-                  <Table.Td className="break">
-                    {token.name}
-                    <Text size="xs" c="dimmed">
-                      {[texts.kinds[token.kind] ?? token.kind, token.username].filter(Boolean).join(' · ')}
-                    </Text>
-                  </Table.Td>
-                  <Table.Td maw={420}>
-                    {token.kind === 'access' ? (
-                      <Text size="xs">{texts.likeItsUser}</Text>
-                    ) : (
-                      <GrantList grants={token.grants} />
-                    )}
-                  </Table.Td>
-                  <Table.Td style={{ whiteSpace: 'nowrap' }}>
-                    <Ago at={token.createdAt} />
-                  </Table.Td>
-                  <Table.Td style={{ whiteSpace: 'nowrap' }}>
-                    {token.expiresAt === null ? texts.never : <Ends of={token} at={token.expiresAt} />}
-                  </Table.Td>
-                  <Table.Td>
-                    <Button
-                      variant="subtle"
-                      color="red"
-                      size="compact-sm"
-                      aria-label={texts.revokeOf(token.name)}
-                      onClick={() => setRevoked(token)}
-                    >
-                      {texts.revoke}
-                    </Button>
-                  </Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </ScrollArea>
+        <RowList label={texts.title}>
+          {shown.map((token) => (
+            <Row
+              key={token.id}
+              head={token.name}
+              detail={[texts.kinds[token.kind] ?? token.kind, token.username].filter(Boolean).join(' · ')}
+              actions={
+                <Button
+                  variant="subtle"
+                  color="red"
+                  size="compact-sm"
+                  aria-label={texts.revokeOf(token.name)}
+                  onClick={() => setRevoked(token)}
+                >
+                  {texts.revoke}
+                </Button>
+              }
+            >
+              {token.kind === 'access' ? (
+                <Text size="xs">{texts.likeItsUser}</Text>
+              ) : (
+                <GrantList grants={token.grants} />
+              )}
+              <Times of={token} />
+            </Row>
+          ))}
+        </RowList>
       )}
       {more}
       {making && <TokenDialog onClose={() => setMaking(false)} onMade={() => void refresh()} />}
@@ -128,7 +105,17 @@ export function TokensPage() {
   );
 }
 
-/** A log-in ends within the hour by design: no warning is due. */
-function Ends({ of: { kind }, at }: { of: Token; at: string }) {
-  return kind === 'access' ? <Ago at={at} /> : <Urgency at={at} />;
+function Times({ of: { kind, createdAt, expiresAt } }: { of: Token }) {
+  return (
+    <Group gap={6} mt={4}>
+      <Text size="xs" c="dimmed">
+        {texts.created} <Ago at={createdAt} /> · {texts.ends}
+      </Text>
+      <Text size="xs" c="dimmed" component="div">
+        {expiresAt === null && texts.never}
+        {/* A log-in ends within the hour by design: no warning is due. */}
+        {expiresAt !== null && (kind === 'access' ? <Ago at={expiresAt} /> : <Urgency at={expiresAt} />)}
+      </Text>
+    </Group>
+  );
 }

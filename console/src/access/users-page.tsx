@@ -1,4 +1,4 @@
-import { Badge, Button, Group, ScrollArea, Skeleton, Table, Text, VisuallyHidden } from '@mantine/core';
+import { Badge, Button, Group, Skeleton, Text } from '@mantine/core';
 import { IconPlus } from '@tabler/icons-react';
 import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
@@ -7,10 +7,11 @@ import { ConfirmDialog } from '../parts/confirm.tsx';
 import { EmptyState } from '../parts/empty-state.tsx';
 import { ErrorAlert } from '../parts/error-alert.tsx';
 import { PageHeader } from '../parts/page-header.tsx';
+import { Row, RowList } from '../parts/row-list.tsx';
 import { Ago } from '../parts/time.tsx';
 import { useFiltered } from '../parts/use-filtered.tsx';
 import { useSession } from '../session/session.tsx';
-import { actions, users as texts } from '../texts/access.ts';
+import { users as texts } from '../texts/access.ts';
 import { common } from '../texts/common.ts';
 import { GrantList } from './grant-list.tsx';
 import { type User, UserDialog, usersApi } from './user-dialog.tsx';
@@ -51,67 +52,52 @@ export function UsersPage() {
       {read.data && list.length === 0 && <EmptyState title={texts.none} help={texts.noneHelp} />}
       {field}
       {shown.length > 0 && (
-        <ScrollArea>
-          <Table miw={680} verticalSpacing="xs" aria-label={texts.title}>
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>{texts.username}</Table.Th>
-                <Table.Th>{texts.state}</Table.Th>
-                <Table.Th>{texts.grants}</Table.Th>
-                <Table.Th>{texts.created}</Table.Th>
-                <Table.Th>
-                  <VisuallyHidden>{actions}</VisuallyHidden>
-                </Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {shown.map(({ username, admin, disabled, grants, createdAt }) => (
-                <Table.Tr key={username}>
-                  <Table.Td className="break">{username}</Table.Td>
-                  <Table.Td>
-                    <Group gap={4}>
-                      <Badge color={disabled ? 'red' : 'teal'} variant="light" tt="none" autoContrast>
-                        {disabled ? texts.disabled : texts.active}
-                      </Badge>
-                      {admin && (
-                        <Badge color="blue" variant="light" tt="none" autoContrast>
-                          {texts.admin}
-                        </Badge>
-                      )}
-                    </Group>
-                  </Table.Td>
-                  <Table.Td maw={420}>
-                    {admin ? <Text size="xs">{texts.everything}</Text> : <GrantList grants={grants} />}
-                  </Table.Td>
-                  <Table.Td style={{ whiteSpace: 'nowrap' }}>
-                    <Ago at={createdAt} />
-                  </Table.Td>
-                  <Table.Td>
-                    <Group gap={4} wrap="nowrap" justify="flex-end">
-                      <Button
-                        variant="default"
-                        size="compact-sm"
-                        aria-label={texts.edit(username)}
-                        onClick={() => setAsking({ what: 'edit', username })}
-                      >
-                        {common.edit}
-                      </Button>
-                      <Button
-                        variant="subtle"
-                        color="red"
-                        size="compact-sm"
-                        aria-label={texts.remove(username)}
-                        onClick={() => setAsking({ what: 'remove', username })}
-                      >
-                        {common.remove}
-                      </Button>
-                    </Group>
-                  </Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </ScrollArea>
+        <RowList label={texts.title}>
+          {shown.map(({ username, admin, disabled, grants, createdAt }) => (
+            <Row
+              key={username}
+              head={username}
+              detail={
+                <>
+                  {texts.created} <Ago at={createdAt} />
+                </>
+              }
+              actions={
+                <>
+                  <Button
+                    variant="default"
+                    size="compact-sm"
+                    aria-label={texts.edit(username)}
+                    onClick={() => setAsking({ what: 'edit', username })}
+                  >
+                    {common.edit}
+                  </Button>
+                  <Button
+                    variant="subtle"
+                    color="red"
+                    size="compact-sm"
+                    aria-label={texts.remove(username)}
+                    onClick={() => setAsking({ what: 'remove', username })}
+                  >
+                    {common.remove}
+                  </Button>
+                </>
+              }
+            >
+              <Group gap={4} mb={4}>
+                <Badge color={disabled ? 'red' : 'teal'} variant="light" tt="none" autoContrast>
+                  {disabled ? texts.isDisabled : texts.active}
+                </Badge>
+                {admin && (
+                  <Badge color="blue" variant="light" tt="none" autoContrast>
+                    {texts.isAdmin}
+                  </Badge>
+                )}
+              </Group>
+              {admin ? <Text size="xs">{texts.everything}</Text> : <GrantList grants={grants} />}
+            </Row>
+          ))}
+        </RowList>
       )}
       {more}
       {asking && removed === null && (

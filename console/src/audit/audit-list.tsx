@@ -47,11 +47,11 @@ export function AuditList({ filter }: { filter: AuditFilter }) {
   return (
     <>
       <ScrollArea>
-        <Table miw={640} verticalSpacing="xs" aria-label={texts.table}>
+        <Table miw={760} verticalSpacing="xs" aria-label={texts.table}>
           <Table.Thead>
             <Table.Tr>
               <Table.Th>{texts.when}</Table.Th>
-              <Table.Th>{texts.actor}</Table.Th>
+              <Table.Th w={150}>{texts.actor}</Table.Th>
               <Table.Th>{texts.action}</Table.Th>
               <Table.Th>{texts.target}</Table.Th>
               <Table.Th>{texts.details}</Table.Th>

@@ -38,9 +38,6 @@ export const grants = {
   more: (count: number) => `and ${count} more`,
 };
 
-/** Heading of the column of buttons. */
-export const actions = 'Actions';
-
 export const tokens = {
   title: 'Tokens',
   summary: 'For scripts, services and people: each with its own grants and end',
@@ -50,7 +47,8 @@ export const tokens = {
   noneHelp: 'Make one for each script or service, with no more than it needs.',
   name: 'Name',
   nameHelp: 'For people: who or what uses it.',
-  ends: 'Ends',
+  ends: 'ends',
+  endsLabel: 'Ends',
   choices: {
     '1': 'in 1 day',
     '7': 'in 7 days',
@@ -69,13 +67,10 @@ export const tokens = {
   made: 'The token',
   copyToken: 'Copy the token',
   done: 'Done',
-  kind: 'Kind',
   kinds: { personal: 'made by hand', access: 'log-in', admin: 'first administrator' } as Readonly<
     Record<string, string>
   >,
-  user: 'User',
-  grants: 'May',
-  created: 'Made',
+  created: 'made',
   revoke: 'Revoke',
   revokeOf: (name: string) => `Revoke ${name}`,
   revokeTitle: (name: string) => `Revoke ${name}`,
@@ -101,9 +96,9 @@ export const users = {
   disabled: 'Disabled',
   disabledHelp: 'Cannot sign in, and its tokens are refused at once.',
   active: 'active',
-  state: 'State',
-  grants: 'May',
-  created: 'Made',
+  isDisabled: 'disabled',
+  isAdmin: 'administrator',
+  created: 'made',
   everything: 'everything',
   edit: (name: string) => `Edit ${name}`,
   remove: (name: string) => `Delete ${name}`,

@@ -1,4 +1,4 @@
-import { Button, Code, Group, ScrollArea, Skeleton, Stack, Table, Text, VisuallyHidden } from '@mantine/core';
+import { Button, Code, Skeleton, Stack, Text } from '@mantine/core';
 import { IconEyeOff, IconPlus } from '@tabler/icons-react';
 import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
@@ -9,6 +9,7 @@ import { ConfirmDialog } from '../parts/confirm.tsx';
 import { EmptyState } from '../parts/empty-state.tsx';
 import { ErrorAlert } from '../parts/error-alert.tsx';
 import { PageHeader } from '../parts/page-header.tsx';
+import { Row, RowList } from '../parts/row-list.tsx';
 import { useFiltered } from '../parts/use-filtered.tsx';
 import { usePermissions, useSession } from '../session/session.tsx';
 import { common } from '../texts/common.ts';
@@ -64,59 +65,40 @@ export function VariablesPage() {
       {read.data && list.length === 0 && <EmptyState title={texts.none} help={texts.noneHelp} />}
       {field}
       {shown.length > 0 && (
-        <ScrollArea>
-          <Table miw={600} verticalSpacing="xs" aria-label={texts.title}>
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>{texts.name}</Table.Th>
-                <Table.Th>{texts.values}</Table.Th>
-                <Table.Th>
-                  <VisuallyHidden>{texts.actions}</VisuallyHidden>
-                </Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {shown.map((variable) => (
-                <Table.Tr key={variable.name}>
-                  <Table.Td className="break" style={{ verticalAlign: 'top' }}>
-                    <Code>{variable.name}</Code>
-                    {variable.description && (
-                      <Text size="sm" c="dimmed">
-                        {variable.description}
-                      </Text>
-                    )}
-                  </Table.Td>
-                  <Table.Td style={{ verticalAlign: 'top' }}>
-                    <Values of={variable} />
-                  </Table.Td>
-                  <Table.Td style={{ verticalAlign: 'top' }}>
-                    <Group gap={4} wrap="nowrap" justify="flex-end">
-                      <Button
-                        variant="default"
-                        size="compact-sm"
-                        aria-label={texts.edit(variable.name)}
-                        onClick={() => setAsking({ what: 'edit', name: variable.name })}
-                        {...disabled}
-                      >
-                        {common.edit}
-                      </Button>
-                      <Button
-                        variant="subtle"
-                        color="red"
-                        size="compact-sm"
-                        aria-label={texts.remove(variable.name)}
-                        onClick={() => setAsking({ what: 'remove', name: variable.name })}
-                        {...disabled}
-                      >
-                        {common.remove}
-                      </Button>
-                    </Group>
-                  </Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </ScrollArea>
+        <RowList label={texts.title}>
+          {shown.map((variable) => (
+            <Row
+              key={variable.name}
+              head={<Code>{variable.name}</Code>}
+              detail={variable.description}
+              actions={
+                <>
+                  <Button
+                    variant="default"
+                    size="compact-sm"
+                    aria-label={texts.edit(variable.name)}
+                    onClick={() => setAsking({ what: 'edit', name: variable.name })}
+                    {...disabled}
+                  >
+                    {common.edit}
+                  </Button>
+                  <Button
+                    variant="subtle"
+                    color="red"
+                    size="compact-sm"
+                    aria-label={texts.remove(variable.name)}
+                    onClick={() => setAsking({ what: 'remove', name: variable.name })}
+                    {...disabled}
+                  >
+                    {common.remove}
+                  </Button>
+                </>
+              }
+            >
+              <Values of={variable} />
+            </Row>
+          ))}
+        </RowList>
       )}
       {more}
       {asking && removed === null && (

@@ -1,5 +1,10 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
-import type { OdbcProduct } from './odbc.dialect.ts';
+
+/** An ODBC driver: its name in odbcinst.ini, and what to install for it. */
+export interface OdbcDriver {
+  driver: string;
+  driverFrom: string;
+}
 
 const states: readonly (readonly [RegExp, ErrorCode])[] = [
   [/^28/, 'authentication_failed'],
@@ -22,7 +27,7 @@ const words: readonly (readonly [RegExp, ErrorCode])[] = [
 ];
 
 /** An error of the package odbc as ours; the text quotes the driver's first with its SQLSTATE. */
-export function classifyOdbcError(error: unknown, { driver, driverFrom }: OdbcProduct): AppError {
+export function classifyOdbcError(error: unknown, { driver, driverFrom }: OdbcDriver): AppError {
   if (error instanceof AppError) return error;
   const { odbcErrors = [], message = '' } = (error ?? {}) as {
     odbcErrors?: { state: string; code: number; message: string }[];

@@ -14,7 +14,7 @@ import {
   withinTime,
 } from './dialect.ts';
 import { type LoopbackRelay, relayTo } from './loopback-relay.ts';
-import { classifyOdbcError } from './odbc-errors.ts';
+import { classifyOdbcError, type OdbcDriver } from './odbc-errors.ts';
 
 const FETCH_ROWS = 100;
 
@@ -45,11 +45,8 @@ export type OdbcResult = Record<string, unknown>[] & {
 };
 
 /** A database by the ODBC driver that is registered under a name. */
-export interface OdbcProduct {
+export interface OdbcProduct extends OdbcDriver {
   name: string;
-  /** As registered in odbcinst.ini, and what to install for it. */
-  driver: string;
-  driverFrom: string;
   /** The connection string's parts besides driver, port and log-in. */
   parts(settings: DialectSettings): readonly (readonly [name: string, value: string])[];
   /** A statement that any account may run and that answers one row. */

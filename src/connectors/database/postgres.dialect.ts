@@ -28,7 +28,7 @@ const CANCEL_REQUEST_CODE = 80877102;
 /** How long the server has to take a cancel request. */
 const CANCEL_TIMEOUT_MS = 2_000;
 /** Rows asked for at once; in between it is decided whether there were enough. */
-const FETCH_ROWS = 500;
+const FETCH_ROWS = 1001;
 /** The protocol counts parameters in 16 bits. */
 const MOST_PARAMETERS = 65_535;
 
@@ -226,7 +226,7 @@ class PostgresSession implements SqlSession {
   }
 
   async ping(): Promise<void> {
-    await this.#run({ sql: 'select 1', parameters: [] }, { maxRows: 1, maxBytes: 1024, keep: false });
+    await this.#run({ sql: 'select 1', parameters: [] }, { maxRows: 1, maxBytes: 1024, keep: true });
   }
 
   async query(statement: Statement, limits: QueryLimits): Promise<QueryAnswer> {
@@ -427,6 +427,7 @@ interface WireQueryBase {
   callback: ((error: Error | null | undefined, result?: unknown) => void) | undefined;
   _result: { fields: { name: string; dataTypeID: number }[]; rows: unknown[][]; rowCount: number | null };
   prepare(connection: WireConnection): void;
+  _getRows(connection: WireConnection, rows: number): void;
   handleDataRow(message: { length: number }): void;
   handleCommandComplete(message: object, connection: WireConnection): void;
   handleEmptyQuery(connection: WireConnection): void;
@@ -461,8 +462,8 @@ class BoundedQuery extends WireQuery {
       rowMode: 'array',
       // Also without parameters: the simple protocol would take several statements at once.
       queryMode: 'extended',
-      // One row more than wanted tells whether there is more.
-      rows: Math.min(FETCH_ROWS, limits.maxRows + 1),
+      // One row more than wanted tells whether there is more; 0: all, of which none is kept.
+      rows: limits.keep ? Math.min(FETCH_ROWS, limits.maxRows + 1) : 0,
       types: { getTypeParser: (oid: number) => parserOf(oid) },
     });
     this.#limits = limits;
@@ -478,6 +479,19 @@ class BoundedQuery extends WireQuery {
       truncated: rows.length > maxRows || this.#overflown,
       affectedRows: rowCount ?? 0,
     };
+  }
+
+  override _getRows(connection: WireConnection, rows: number): void {
+    const { maxRows, keep } = this.#limits;
+    connection.execute({ portal: this.portal, rows });
+    if (keep && maxRows >= FETCH_ROWS) {
+      connection.flush();
+      return;
+    }
+    // Nothing will be fetched after these: the end is asked for at once, which saves a round trip.
+    this.#synced = true;
+    this.rows = 0;
+    connection.sync();
   }
 
   override prepare(connection: WireConnection): void {
@@ -506,8 +520,8 @@ class BoundedQuery extends WireQuery {
   }
 
   override handlePortalSuspended(connection: WireConnection): void {
-    const { maxRows, keep } = this.#limits;
-    const wanted = keep ? maxRows + 1 - this._result.rows.length : FETCH_ROWS;
+    if (this.#synced) return;
+    const wanted = this.#limits.maxRows + 1 - this._result.rows.length;
     if (wanted > 0 && !this.#overflown) {
       connection.execute({ portal: this.portal, rows: Math.min(FETCH_ROWS, wanted) });
       connection.flush();

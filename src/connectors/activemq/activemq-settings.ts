@@ -88,12 +88,6 @@ export function readSettings(config: ActiveMqConfig, ctx: ConnectorContext): Act
     };
   });
   const first = new Options(parsed.brokers[0]?.options ?? [], { warn() {} }, shared);
-  if (protocol === 'AMQP' && config.sessionAcknowledgement === 'SESSION_TRANSACTED')
-    throw new AppError(
-      'invalid_configuration',
-      'sessionAcknowledgement SESSION_TRANSACTED works over TCP (OpenWire) only; the AMQP client has no transactions',
-      { details: { hint: 'Use activeMqConnectionProtocolType TCP, or another acknowledgement.' } },
-    );
   return {
     network: ctx.network,
     protocol,

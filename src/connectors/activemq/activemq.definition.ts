@@ -175,7 +175,7 @@ export const activeMq = defineConnectionType({
       {
         title: 'Acknowledgement',
         description:
-          'SESSION_TRANSACTED commits all messages of one send, or none of them; it needs the protocol TCP. For receive: AUTO_ACKNOWLEDGE and CLIENT_ACKNOWLEDGE acknowledge when the messages are answered, DUPS_OK_ACKNOWLEDGE lazily, so that a message may come twice.',
+          'SESSION_TRANSACTED commits all messages of one send, or none of them. For receive: AUTO_ACKNOWLEDGE and CLIENT_ACKNOWLEDGE acknowledge when the messages are answered, DUPS_OK_ACKNOWLEDGE lazily, so that a message may come twice.',
         group: 'delivery',
         default: 'AUTO_ACKNOWLEDGE',
       },

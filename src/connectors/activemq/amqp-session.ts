@@ -6,12 +6,14 @@ import rhea, {
   type Message,
   type Receiver,
   type Sender,
+  type Session,
 } from 'rhea';
 import { AppError } from '../../errors.ts';
 import { describeBytes } from '../messaging/message-body.ts';
-import { abortable, within } from '../messaging/shared-client.ts';
+import { abortable, abortError, within } from '../messaging/shared-client.ts';
 import { classifyActiveMqError } from './activemq-errors.ts';
 import { type ActiveMqSettings, type BrokerTarget, uniqueClientId } from './activemq-settings.ts';
+import { AmqpTransaction } from './amqp-transaction.ts';
 import type { BrokerSession, OutgoingMessage, ReceivedMessage, SendOutcome } from './broker-session.ts';
 
 /** Messages of one call that wait for the broker's word at most; rhea's session holds 2048. */
@@ -22,6 +24,7 @@ const jmsText = 5;
 const jmsBytes = 3;
 
 interface Pending {
+  readonly settled: Promise<void>;
   resolve(): void;
   reject(error: AppError): void;
 }
@@ -163,11 +166,27 @@ export class AmqpSession implements BrokerSession {
 
   async send(
     messages: readonly OutgoingMessage[],
-    _together: boolean,
+    together: boolean,
+    signal: AbortSignal,
+  ): Promise<SendOutcome[]> {
+    if (!together) return this.#sendEach(messages, await this.#request(this.#takeSender(), signal), signal);
+    return this.#within(signal, async (transaction) => {
+      const sender = await this.#request(this.#openSender(transaction.session), signal);
+      await this.#request(transaction.declare(), signal);
+      const outcomes = await this.#sendEach(messages, sender, signal);
+      const failed = outcomes.find((outcome) => 'error' in outcome);
+      if (failed) throw failed.error;
+      await this.#request(transaction.commit(), signal);
+      return outcomes;
+    });
+  }
+
+  async #sendEach(
+    messages: readonly OutgoingMessage[],
+    sender: Sender,
     signal: AbortSignal,
   ): Promise<SendOutcome[]> {
     const { sendTimeoutMs } = this.#settings;
-    const sender = await this.#request(this.#takeSender(), signal);
     const outcomes: Promise<SendOutcome>[] = [];
     for (const message of messages) {
       if (outcomes.length >= window) await outcomes[outcomes.length - window];
@@ -187,32 +206,52 @@ export class AmqpSession implements BrokerSession {
   }
 
   async receive(
+    limits: { maxMessages: number; timeoutMs: number },
+    signal: AbortSignal,
+  ): Promise<ReceivedMessage[]> {
+    this.#receivers++;
+    try {
+      if (this.#settings.acknowledgement === 'SESSION_TRANSACTED')
+        return await this.#within(signal, (transaction) => this.#take(limits, signal, transaction));
+      return await this.#take(limits, signal);
+    } finally {
+      this.#receivers--;
+    }
+  }
+
+  async #take(
     { maxMessages, timeoutMs }: { maxMessages: number; timeoutMs: number },
     signal: AbortSignal,
+    transaction?: AmqpTransaction,
   ): Promise<ReceivedMessage[]> {
     const taken: { message: Message; delivery: Delivery }[] = [];
     let enough = () => {};
     const full = new Promise<void>((resolve) => {
       enough = resolve;
     });
-    this.#receivers++;
     let timer: NodeJS.Timeout | undefined;
     let receiver: Receiver | undefined;
     try {
+      const onMessage = ({ message, delivery }: EventContext) => {
+        if (!message || !delivery) return;
+        taken.push({ message, delivery });
+        if (taken.length >= maxMessages) enough();
+      };
       receiver = await this.#request(
-        this.#openReceiver(maxMessages, ({ message, delivery }) => {
-          if (!message || !delivery) return;
-          taken.push({ message, delivery });
-          if (taken.length >= maxMessages) enough();
-        }),
+        this.#openReceiver(maxMessages, onMessage, transaction?.session),
         signal,
       );
       const over = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, timeoutMs);
       });
       await abortable(Promise.race([full, over, this.#settled<void>(() => {})]), signal);
-      const messages = taken.map(({ message }) => describeMessage(message));
-      for (const { delivery } of taken) delivery.accept();
+      const received = [...taken];
+      const messages = received.map(({ message }) => describeMessage(message));
+      if (transaction && received.length > 0) await this.#request(transaction.declare(), signal);
+      for (const { delivery } of received)
+        if (transaction) transaction.accept(delivery);
+        else delivery.accept();
+      if (transaction) await this.#request(transaction.commit(), signal);
       // The orderly end of the link is answered after the dispositions before it.
       await this.#request(this.#closeLink(receiver), signal);
       return messages;
@@ -221,7 +260,26 @@ export class AmqpSession implements BrokerSession {
       throw classifyActiveMqError(error);
     } finally {
       clearTimeout(timer);
-      this.#receivers--;
+    }
+  }
+
+  /** Works with a transaction, which is rolled back when the work fails. */
+  async #within<T>(signal: AbortSignal, work: (transaction: AmqpTransaction) => Promise<T>): Promise<T> {
+    if (this.#ended) throw this.#ended;
+    signal.throwIfAborted();
+    const transaction = new AmqpTransaction(this.#connection, (begin) => this.#settled(begin));
+    try {
+      return await work(transaction);
+    } catch (error) {
+      // A lost connection rolls back by itself. The caller may be gone, so that its signal does not count.
+      if (this.alive)
+        await this.#request(
+          this.#settledWithin(transaction.session).then(() => transaction.rollback()),
+          new AbortController().signal,
+        ).catch(() => this.destroy());
+      throw classifyActiveMqError(error);
+    } finally {
+      if (this.alive) transaction.end();
     }
   }
 
@@ -271,14 +329,16 @@ export class AmqpSession implements BrokerSession {
     });
   }
 
-  #openSender(): Promise<Sender> {
+  #openSender(over: Connection | Session = this.#connection): Promise<Sender> {
     return this.#settled((resolve, reject) => {
       const { kind } = this.#settings.destination;
-      const sender = this.#connection.open_sender({
+      const sender = over.open_sender({
         target: { address: this.#address(), capabilities: [kind] as never },
         source: { address: this.#clientId },
         autosettle: true,
       });
+      // Each message of a batch may wait for credit.
+      sender.setMaxListeners(0);
       sender.on('sender_open', () => {
         // A refused link is opened without a target and closed at once (2.6.3); wait for the reason.
         if (sender.target?.address) resolve(sender);
@@ -286,7 +346,6 @@ export class AmqpSession implements BrokerSession {
       sender.on('sender_error', () => reject(sender.error));
       sender.on('sender_close', () => {
         reject(sender.error ?? lost());
-        this.#sender = undefined;
         for (const [delivery, pending] of this.#pending) {
           if ((delivery as unknown as { link: unknown }).link !== sender) continue;
           pending.reject(classifyActiveMqError(sender.error ?? lost()));
@@ -326,16 +385,21 @@ export class AmqpSession implements BrokerSession {
   #takeSender(): Promise<Sender> {
     this.#sender ??= this.#openSender();
     const opening = this.#sender;
-    opening.catch(() => {
+    const forget = () => {
       if (this.#sender === opening) this.#sender = undefined;
-    });
+    };
+    opening.then((sender) => sender.once('sender_close', forget), forget);
     return opening;
   }
 
-  #openReceiver(credit: number, onMessage: (context: EventContext) => void): Promise<Receiver> {
+  #openReceiver(
+    credit: number,
+    onMessage: (context: EventContext) => void,
+    over: Connection | Session = this.#connection,
+  ): Promise<Receiver> {
     return this.#settled((resolve, reject) => {
       const { kind } = this.#settings.destination;
-      const receiver = this.#connection.open_receiver({
+      const receiver = over.open_receiver({
         source: { address: this.#address(), capabilities: [kind] as never },
         target: { address: this.#clientId },
         credit_window: 0,
@@ -365,19 +429,29 @@ export class AmqpSession implements BrokerSession {
       if (this.#ended) throw this.#ended;
       if (sender.is_closed()) throw classifyActiveMqError(sender.error ?? lost());
       // Without credit the broker takes nothing for now.
-      await abortable(
-        this.#settled<void>((resolve) => {
-          sender.once('sendable', () => resolve());
-          sender.once('settled', () => resolve());
-          sender.once('sender_close', () => resolve());
-        }),
-        signal,
-      );
+      const signs = ['sendable', 'settled', 'sender_close'];
+      let awake = () => {};
+      const sign = this.#settled<void>((resolve) => {
+        awake = () => resolve();
+        for (const each of signs) sender.on(each, awake);
+      });
+      await abortable(sign, signal).finally(() => {
+        for (const each of signs) sender.off(each, awake);
+      });
     }
-    await new Promise<void>((resolve, reject) => {
-      if (this.#ended) return reject(this.#ended);
-      this.#pending.set(sender.send(message), { resolve, reject });
-    });
+    if (this.#ended) throw this.#ended;
+    if (signal.aborted) throw abortError(signal);
+    const { promise: settled, resolve, reject } = Promise.withResolvers<void>();
+    this.#pending.set(sender.send(message), { settled, resolve, reject });
+    await settled;
+  }
+
+  /** What has left must arrive before the transaction ends, or it would be no part of it. */
+  async #settledWithin(session: Session): Promise<void> {
+    const underWay = [...this.#pending].filter(
+      ([delivery]) => (delivery as unknown as { link: Sender }).link.session === session,
+    );
+    await Promise.allSettled(underWay.map(([, { settled }]) => settled));
   }
 
   /** As Qpid's JMS client does: the broker says by a property of its own what stands before a plain name. */

@@ -55,7 +55,7 @@ const drivers: Record<DbType, () => Promise<DatabaseDriver>> = {
       import('./sql-client.ts'),
       import('./odbc.dialect.ts'),
     ]);
-    const odbc = await loadOdbc(sybase);
+    const odbc = loadOdbc(sybase);
     const tls = { unsaid: 'none', how: 'ssl=authenticate' } as const;
     return sqlDriver((settings) => odbcDialect(settings, sybase, odbc), tls);
   },
@@ -64,7 +64,7 @@ const drivers: Record<DbType, () => Promise<DatabaseDriver>> = {
       import('./sql-client.ts'),
       import('./odbc.dialect.ts'),
     ]);
-    const odbc = await loadOdbc(db2);
+    const odbc = loadOdbc(db2);
     const tls = { unsaid: 'none', how: 'sslConnection=true' } as const;
     return sqlDriver((settings) => odbcDialect(settings, db2, odbc), tls);
   },

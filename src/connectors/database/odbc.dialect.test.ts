@@ -1,25 +1,22 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import { recordStages } from '../../../test/contract/connector-context.ts';
+import { privateDirectory } from '../../../test/services/service.ts';
 import { AppError } from '../../errors.ts';
 import { createNetwork } from '../../worker/egress.ts';
 import { createEgressPolicy } from '../../worker/egress-policy.ts';
 import { databaseConnector } from './database.connector.ts';
 import type { DialectSettings } from './dialect.ts';
-import {
-  connectionStringOf,
-  db2,
-  type OdbcConnection,
-  type OdbcCursor,
-  type OdbcModule,
-  type OdbcResult,
-  odbcDialect,
-  sybase,
-} from './odbc.dialect.ts';
+import { connectionStringOf, db2, odbcDialect, sybase } from './odbc.dialect.ts';
 import { classifyOdbcError } from './odbc-errors.ts';
+import type { OdbcConnection, OdbcCursor, OdbcModule, OdbcResult } from './odbc-module.ts';
+import { threadedOdbc } from './odbc-thread.ts';
 
 const password = 'Canary};Server=evil;{p4ss';
 
@@ -270,4 +267,49 @@ test("drivers' errors become codes of ours", () => {
   }
   const own = new AppError('cancelled');
   assert.equal(classifyOdbcError(own, db2), own);
+});
+
+test('a driver that waits for its server in its own thread does not hold up ours', async (t) => {
+  const directory = await privateDirectory('odbc');
+  t.after(directory.remove);
+  const path = join(directory.path, 'odbc.mjs');
+  const source = `
+    const shared = new Int32Array(new SharedArrayBuffer(4));
+    export const connect = async ({ connectionString }) => {
+      if (connectionString === 'refused') throw Object.assign(new Error('no'), { odbcErrors: [{ state: '28000', code: 1, message: 'no' }] });
+      return {
+        async query(sql, parameters, options) {
+          Atomics.wait(shared, 0, 0, Number(parameters[0]));
+          const rows = Object.assign([{ sql }], { count: 4, columns: [{ name: 'sql', dataTypeName: 'SQL_VARCHAR' }] });
+          if (!options) return rows;
+          const cursor = { noData: false, async fetch() { cursor.noData = true; return rows; }, async close() {} };
+          return cursor;
+        },
+        async close() {},
+      };
+    };`;
+  await writeFile(path, source);
+  const odbc = threadedOdbc(pathToFileURL(path).href);
+  const connection = await odbc.connect({ connectionString: '', loginTimeout: 1 });
+  let ticks = 0;
+  const ticking = setInterval(() => ticks++, 5);
+  const answer = await connection.query('update', [400]);
+  clearInterval(ticking);
+  assert.ok(ticks > 3, `${ticks} ticks`);
+  assert.deepEqual([answer.count, [...answer]], [4, [{ sql: 'update' }]]);
+  const cursor = await connection.query('select', [0], { cursor: true, fetchSize: 1 });
+  assert.ok('fetch' in cursor);
+  assert.equal((await cursor.fetch())[0]!['sql'], 'select');
+  assert.equal(cursor.noData, true);
+  await cursor.close();
+  await connection.close();
+  await assert.rejects(connection.query('late', [0]), { code: 'connection_lost' });
+  const refused = await odbc
+    .connect({ connectionString: 'refused', loginTimeout: 1 })
+    .catch((error: unknown) => error);
+  assert.equal(classifyOdbcError(refused, db2).code, 'authentication_failed');
+  const missing = threadedOdbc(pathToFileURL(join(directory.path, 'nowhere.mjs')).href);
+  await assert.rejects(missing.connect({ connectionString: '', loginTimeout: 1 }), {
+    code: 'driver_missing',
+  });
 });

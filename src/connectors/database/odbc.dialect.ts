@@ -1,4 +1,6 @@
+import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
+import { pathToFileURL } from 'node:url';
 import { AppError } from '../../errors.ts';
 import {
   type ConnectRequest,
@@ -15,34 +17,10 @@ import {
 } from './dialect.ts';
 import { type LoopbackRelay, relayTo } from './loopback-relay.ts';
 import { classifyOdbcError, type OdbcDriver } from './odbc-errors.ts';
+import type { OdbcConnection, OdbcModule, OdbcResult, OdbcValue } from './odbc-module.ts';
+import { threadedOdbc } from './odbc-thread.ts';
 
 const FETCH_ROWS = 100;
-
-/** What is used of the package `odbc`, which is installed by whoever needs it. */
-export interface OdbcModule {
-  connect(options: { connectionString: string; loginTimeout: number }): Promise<OdbcConnection>;
-}
-
-export interface OdbcConnection {
-  query(sql: string, parameters: OdbcValue[]): Promise<OdbcResult>;
-  query(
-    sql: string,
-    parameters: OdbcValue[],
-    options: { cursor: true; fetchSize: number },
-  ): Promise<OdbcCursor | OdbcResult>;
-  close(): Promise<void>;
-}
-
-type OdbcValue = string | number | null;
-export interface OdbcCursor {
-  readonly noData: boolean;
-  fetch(): Promise<OdbcResult>;
-  close(): Promise<void>;
-}
-export type OdbcResult = Record<string, unknown>[] & {
-  count: number;
-  columns?: { name: string; dataTypeName: string }[];
-};
 
 /** A database by the ODBC driver that is registered under a name. */
 export interface OdbcProduct extends OdbcDriver {
@@ -82,13 +60,10 @@ export const db2: OdbcProduct = {
   probe: 'select 1 from sysibm.sysdummy1',
 };
 
-/** Loads the package `odbc`; `driver_missing`, with what to install, where it is not there. */
-export async function loadOdbc({ name, driver, driverFrom }: OdbcProduct): Promise<OdbcModule> {
-  // Not written out in the import, so that nobody has to have it.
-  const specifier = 'odbc';
+/** The package `odbc`; `driver_missing`, with what to install, where it is not there. */
+export function loadOdbc({ name, driver, driverFrom }: OdbcProduct): OdbcModule {
   try {
-    const loaded = (await import(specifier)) as { default?: OdbcModule } & OdbcModule;
-    return loaded.default ?? loaded;
+    return threadedOdbc(pathToFileURL(createRequire(import.meta.url).resolve('odbc')).href);
   } catch (cause) {
     throw new AppError('driver_missing', `${name} is reached by ODBC, whose package is not installed here`, {
       cause,

@@ -102,7 +102,13 @@ export function ConnectionForm({
   const unsaved = canonical(body) !== canonical(base);
   const sent = useMemo(() => (stored ? body : withoutUnset(body)), [stored, body]);
   const guard = useLeaveGuard(unsaved && !readonly);
-  const validation = useValidation({ project, body: sent, storedName, enabled: canManage });
+  const validation = useValidation({
+    project,
+    body: sent,
+    storedName,
+    namePattern: String(published.properties?.['name']?.['pattern'] ?? ''),
+    enabled: canManage,
+  });
   const variables = useVariables(project);
   const environments = me.projects.find(({ name }) => name === project)?.environments ?? [];
 
@@ -336,34 +342,30 @@ export function ConnectionForm({
           </Paper>
         )}
         <Paper withBorder p="sm" shadow="sm" style={{ position: 'sticky', bottom: 0, zIndex: 10 }}>
-          <Group justify="space-between" gap="xs">
-            <Group gap="xs">
-              <Button
-                variant="default"
-                leftSection={<IconPlayerPlay size={16} />}
-                onClick={() => setTesting(true)}
-                disabled={testBarred !== undefined}
-                title={testBarred}
-              >
-                {texts.test}
-              </Button>
-              <Button variant="subtle" onClick={() => setAsCurl(!asCurl)} aria-expanded={asCurl}>
-                {texts.curlTitle}
-              </Button>
-            </Group>
-            <Group gap="xs">
-              <Button variant="default" onClick={back}>
-                {common.cancel}
-              </Button>
-              <Button
-                leftSection={<IconDeviceFloppy size={16} />}
-                onClick={submit}
-                loading={busy}
-                disabled={readonly}
-              >
-                {stored ? texts.save : texts.create}
-              </Button>
-            </Group>
+          <Group gap="xs">
+            <Button
+              leftSection={<IconDeviceFloppy size={16} />}
+              onClick={submit}
+              loading={busy}
+              disabled={readonly}
+            >
+              {stored ? texts.save : texts.create}
+            </Button>
+            <Button
+              variant="default"
+              leftSection={<IconPlayerPlay size={16} />}
+              onClick={() => setTesting(true)}
+              disabled={testBarred !== undefined}
+              title={testBarred}
+            >
+              {texts.test}
+            </Button>
+            <Button variant="default" onClick={back}>
+              {common.cancel}
+            </Button>
+            <Button variant="subtle" onClick={() => setAsCurl(!asCurl)} aria-expanded={asCurl}>
+              {texts.curlTitle}
+            </Button>
           </Group>
         </Paper>
       </Stack>

@@ -85,21 +85,12 @@ export function GalleryPage() {
       <SimpleGrid cols={{ base: 1, xs: 2, md: 3 }} ref={cards} onKeyDown={amongCards}>
         {!data && !error && <Skeleton height={96} />}
         {found.map(({ type, title, summary }) => (
-          <Card
-            key={type}
-            component={Link}
-            to={to(type)}
-            withBorder
-            padding="md"
-            className={classes.card}
-            aria-describedby={`summary-${type}`}
-            aria-label={title}
-          >
+          <Card key={type} component={Link} to={to(type)} withBorder padding="md" className={classes.card}>
             <Group wrap="nowrap" align="flex-start" gap="sm">
               <TypeIcon type={type} />
               <div>
                 <Text fw={600}>{title}</Text>
-                <Text size="sm" c="dimmed" id={`summary-${type}`}>
+                <Text size="sm" c="dimmed">
                   {summary}
                 </Text>
               </div>

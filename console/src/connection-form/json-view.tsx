@@ -2,6 +2,7 @@ import { Textarea } from '@mantine/core';
 import { useState } from 'react';
 import { connectionForm as texts } from '../texts/connection-form.ts';
 import { type Body, canonical } from './form-schema.ts';
+import { faultLine } from './json-fault.ts';
 
 /** The body as JSON; each text that is one becomes the body, and a fault is told with its line. */
 export function JsonView({
@@ -52,22 +53,12 @@ export function readBody(text: string, type: string): Body | string {
   try {
     read = JSON.parse(text);
   } catch (error) {
-    const { message, line } = syntaxFault(error, text);
-    return texts.jsonFault(message, line);
+    // What an engine says of the place, where it does, is in its own words.
+    const said = error instanceof Error ? error.message : String(error);
+    return texts.jsonFault(said.split(/,? (?:\.\.\.|"|in JSON at|at line)/)[0]!, faultLine(text));
   }
   if (typeof read !== 'object' || read === null || Array.isArray(read)) return texts.jsonNoObject;
   const body = read as Body;
   if (body['type'] !== undefined && body['type'] !== type) return texts.jsonType(type);
   return { ...body, type };
-}
-
-/** Engines say the place in different ways, or only by its offset. */
-function syntaxFault(error: unknown, text: string): { message: string; line: number | null } {
-  const said = error instanceof Error ? error.message : String(error);
-  const message = said.split(/ in JSON at | at line | \(line /)[0]!;
-  const line = /line (\d+)/.exec(said)?.[1];
-  if (line !== undefined) return { message, line: Number(line) };
-  const offset = /position (\d+)/.exec(said)?.[1];
-  if (offset !== undefined) return { message, line: text.slice(0, Number(offset)).split('\n').length };
-  return { message, line: /end of (JSON input|data)|EOF/i.test(said) ? text.split('\n').length : null };
 }

@@ -97,7 +97,7 @@ function Choice({
           <Text fw={600} size="sm">
             {label}
           </Text>
-          <Badge variant="light" color={changedBy === 'both' ? 'orange' : 'gray'} tt="none" autoContrast>
+          <Badge variant="light" color={changedBy === 'both' ? 'yellow' : 'gray'} tt="none" autoContrast>
             {by}
           </Badge>
         </Group>

@@ -23,10 +23,13 @@ export function useValidation({
   project,
   body,
   storedName,
+  namePattern,
   enabled,
 }: {
   project: string;
   body: Body;
+  /** What a name must match, of the published schema. */
+  namePattern: string;
   storedName: string | null;
   enabled: boolean;
 }): Validation {
@@ -47,12 +50,14 @@ export function useValidation({
       try {
         const nameFaults = isSameName(name, storedName)
           ? []
-          : await nameTaken(
-              name,
-              (path, options) => plugboard.open('GET', `${base}${path}`, options),
-              signal,
-              taken.current,
-            );
+          : name !== '' && !new RegExp(namePattern, 'u').test(name.normalize('NFC'))
+            ? [{ field: 'name', message: texts.badName }]
+            : await nameTaken(
+                name,
+                (path, options) => plugboard.open('GET', `${base}${path}`, options),
+                signal,
+                taken.current,
+              );
         const isNew = storedName === null;
         // A name that is taken would have the body checked as a change of that connection.
         const checkedAs = isNew ? (name === '' || nameFaults.length > 0 ? unused : name) : storedName;
@@ -76,7 +81,7 @@ export function useValidation({
       clearTimeout(timer);
       ending.abort();
     };
-  }, [plugboard, project, body, storedName, enabled, unused]);
+  }, [plugboard, project, body, storedName, namePattern, enabled, unused]);
 
   return enabled ? validation : off;
 }
@@ -106,7 +111,7 @@ async function nameTaken(
   signal: AbortSignal,
   known: Map<string, boolean>,
 ): Promise<Fault[]> {
-  if (name.trim() === '' || /^\.{1,2}$/.test(name)) return [];
+  if (name === '') return [];
   let isTaken = known.get(name);
   if (isTaken === undefined) {
     try {

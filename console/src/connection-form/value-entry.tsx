@@ -226,7 +226,7 @@ function emptied(schema: FieldSchema): string | null {
 
 /** A number, a switch or a choice; or the variable that stands for it. */
 function WithVariable(entry: EntryProps) {
-  const { form, value, label } = entry;
+  const { value, label } = entry;
   const [byVariable, setByVariable] = useState(hasVariable(value));
   const toggle = entry.disabled ? null : (
     <ActionIcon
@@ -245,14 +245,7 @@ function WithVariable(entry: EntryProps) {
     </ActionIcon>
   );
   if (byVariable)
-    return (
-      <VariableEntry
-        {...entry}
-        text={typeof value === 'string' ? value : ''}
-        toggle={toggle}
-        variables={form}
-      />
-    );
+    return <VariableEntry {...entry} text={typeof value === 'string' ? value : ''} toggle={toggle} />;
   if (entry.schema.type === 'boolean') return <SwitchEntry {...entry} toggle={toggle} />;
   if (entry.schema.enum) return <ChoiceEntry {...entry} toggle={toggle} />;
   return <NumberEntry {...entry} toggle={toggle} />;
@@ -266,7 +259,7 @@ function VariableEntry({
   value: _,
   onChange,
   ...entry
-}: EntryProps & { text: string; toggle: ReactNode; variables: FormState }) {
+}: EntryProps & { text: string; toggle: ReactNode }) {
   const names = form.variables.filter((variable) => !isHidden(variable)).map(({ name }) => name);
   const shown = variableOf(text) ?? text.replace(/^\$\{/, '').replace(/\}$/, '');
   return (
@@ -310,7 +303,6 @@ function NumberEntry({
       placeholder={fallback === undefined ? undefined : String(fallback)}
       allowDecimal={schema.type === 'number'}
       hideControls
-      maw={320}
       rightSection={
         unit ? (
           <Text size="xs" c="dimmed" pr="xs">
@@ -319,7 +311,11 @@ function NumberEntry({
         ) : undefined
       }
       rightSectionWidth={unit ? 72 : undefined}
-      inputContainer={(children) => <Beside toggle={toggle}>{children}</Beside>}
+      inputContainer={(children) => (
+        <Beside toggle={toggle} width={320}>
+          {children}
+        </Beside>
+      )}
     />
   );
 }
@@ -350,8 +346,11 @@ function ChoiceEntry({
       data={data}
       value={given ?? (fallback === undefined ? '' : String(fallback))}
       onChange={(event) => onChange(event.currentTarget.value || null)}
-      maw={480}
-      inputContainer={(children) => <Beside toggle={toggle}>{children}</Beside>}
+      inputContainer={(children) => (
+        <Beside toggle={toggle} width={480}>
+          {children}
+        </Beside>
+      )}
     />
   );
 }
@@ -374,10 +373,10 @@ function SwitchEntry({
   );
 }
 
-function Beside({ toggle, children }: { toggle: ReactNode; children: ReactNode }) {
+function Beside({ toggle, width, children }: { toggle: ReactNode; width?: number; children: ReactNode }) {
   return (
     <Group wrap="nowrap" gap={4} align="center">
-      <Stack gap={0} flex={1} miw={0}>
+      <Stack gap={0} flex={1} miw={0} maw={width}>
         {children}
       </Stack>
       {toggle}

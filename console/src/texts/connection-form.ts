@@ -19,7 +19,7 @@ export const connectionForm = {
   toGallery: 'All types',
 
   sections: {
-    identity: 'Name',
+    identity: 'General',
     target: 'Target',
     authentication: 'Authentication',
     tls: 'Encryption and trust',
@@ -109,8 +109,7 @@ export const connectionForm = {
 
   jsonLabel: 'Body of the request',
   jsonHelp: 'What the form holds, both ways. A secret that is null is kept as it is stored.',
-  jsonFault: (message: string, line: number | null) =>
-    line === null ? `Not JSON: ${message}` : `Not JSON, line ${line}: ${message}`,
+  jsonFault: (message: string, line: number) => `Not JSON, line ${line}: ${message}`,
   jsonNoObject: 'It must be one JSON object',
   jsonType: (type: string) => `The type stays ${type}`,
   jsonFirst: 'Mend the JSON first',
@@ -121,6 +120,7 @@ export const connectionForm = {
   notChecked: 'Could not be checked',
   faultsElsewhere: 'Faults',
   warnings: 'Worth a look',
+  badName: 'must start with a letter or digit and consist of letters, digits, space, `.`, `_` and `-`',
   nameTaken: 'is taken: a connection of this project has it',
 
   create: 'Create',

@@ -37,9 +37,9 @@ export interface Database extends Omit<Queries, 'run'> {
   /** Random id of this database's life: a restored or new one has another. */
   readonly epoch: string;
   /**
-   * Runs a job in a transaction and resolves after its commit. On SQLite the jobs of one turn of the
-   * event loop share a commit. The job must await nothing but the transaction, and may run again:
-   * PostgreSQL can ask for a retry, and on SQLite the failure of another job undoes it first.
+   * Runs a job in a transaction and resolves after its commit. On SQLite the jobs that come together
+   * share one. The job must await nothing but the transaction, and may run again: PostgreSQL can ask
+   * for a retry, and on SQLite the failure of another job undoes it first.
    */
   write<T>(job: (tx: Transaction) => Promise<T>, options?: WriteOptions): Promise<T>;
   close(): Promise<void>;

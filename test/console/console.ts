@@ -7,8 +7,14 @@ export interface Console {
   plugboard: Plugboard;
   browser: Browser;
   /** A new, empty browser profile; what the page throws or the policy refuses is in `faults`. */
-  open(options?: { width?: number; height?: number; colorScheme?: 'light' | 'dark' }): Promise<Tab>;
+  open(options?: TabOptions): Promise<Tab>;
   stop(): Promise<void>;
+}
+
+export interface TabOptions {
+  width?: number;
+  height?: number;
+  colorScheme?: 'light' | 'dark';
 }
 
 export interface Tab {
@@ -20,6 +26,39 @@ export interface Tab {
   signIn(token?: string): Promise<void>;
 }
 
+/** A new, empty browser profile before a Plugboard. */
+export async function openTab(
+  browser: Browser,
+  { url, token }: { url: string; token: string },
+  { width = 1280, height = 800, colorScheme = 'light' }: TabOptions = {},
+): Promise<Tab> {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme, baseURL: url });
+  const page = await context.newPage();
+  const faults: string[] = [];
+  page.on('pageerror', (error) => faults.push(`uncaught: ${error.message}`));
+  page.on('console', (message) => {
+    // An answer of 4xx is the API's word, which the page shows.
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
+      faults.push(`console: ${message.text()}`);
+  });
+  page.on('request', (request) => {
+    const asked = request.url();
+    if (!asked.startsWith(url) && !asked.startsWith('data:') && !asked.startsWith('blob:'))
+      faults.push(`left for ${asked}`);
+  });
+  return {
+    page,
+    context,
+    faults,
+    async signIn(by = token) {
+      await page.goto('/');
+      await page.getByRole('textbox', { name: 'Token' }).fill(by);
+      await page.getByRole('button', { name: 'Sign in' }).click();
+      await page.getByRole('navigation').waitFor();
+    },
+  };
+}
+
 /** Starts both, or throws ServerMissing where there is no Chromium; `stop` ends both. */
 export async function startConsole(options: PlugboardOptions = {}): Promise<Console> {
   const browser = await startChromium();
@@ -27,37 +66,7 @@ export async function startConsole(options: PlugboardOptions = {}): Promise<Cons
   return {
     plugboard,
     browser,
-    async open({ width = 1280, height = 800, colorScheme = 'light' } = {}) {
-      const context = await browser.newContext({
-        viewport: { width, height },
-        colorScheme,
-        baseURL: plugboard.url,
-      });
-      const page = await context.newPage();
-      const faults: string[] = [];
-      page.on('pageerror', (error) => faults.push(`uncaught: ${error.message}`));
-      page.on('console', (message) => {
-        // An answer of 4xx is the API's word, which the page shows.
-        if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
-          faults.push(`console: ${message.text()}`);
-      });
-      page.on('request', (request) => {
-        const url = request.url();
-        if (!url.startsWith(plugboard.url) && !url.startsWith('data:') && !url.startsWith('blob:'))
-          faults.push(`left for ${url}`);
-      });
-      return {
-        page,
-        context,
-        faults,
-        async signIn(token = plugboard.token) {
-          await page.goto('/');
-          await page.getByRole('textbox', { name: 'Token' }).fill(token);
-          await page.getByRole('button', { name: 'Sign in' }).click();
-          await page.getByRole('navigation').waitFor();
-        },
-      };
-    },
+    open: (tab) => openTab(browser, plugboard, tab),
     async stop() {
       await browser.close();
       await plugboard.stop();

@@ -141,6 +141,13 @@ function LadderCard({ ladder, running }: { ladder: Ladder; running: boolean }) {
   );
 }
 
+/** Whether a stage beyond this one was tried. */
+function wentOn({ stages }: Ladder, name: StageName): boolean {
+  return stageNames
+    .slice(stageNames.indexOf(name) + 1)
+    .some((later) => stages[later] !== undefined && stages[later].status !== 'skipped');
+}
+
 function Rung({ name, ladder }: { name: StageName; ladder: Ladder }) {
   const stage = ladder.stages[name];
   const status = stage?.status ?? (ladder.result ? 'skipped' : 'waiting');
@@ -154,7 +161,7 @@ function Rung({ name, ladder }: { name: StageName; ladder: Ladder }) {
             {texts.stages[name]}
           </Text>
           <Text size="xs" c="dimmed" className={classes.status}>
-            {status === 'skipped' && ladder.result?.success ? texts.notNeeded : texts[status]}
+            {status === 'skipped' && wentOn(ladder, name) ? texts.notNeeded : texts[status]}
             {said?.durationMs !== undefined &&
               status !== 'skipped' &&
               ` · ${texts.duration(said.durationMs)}`}

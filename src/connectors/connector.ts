@@ -3,6 +3,7 @@ import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { ConfigOf, ConnectionType, InputOf, OutputOf, TlsFields } from '../contract/connection-type.ts';
 import type { StageName } from '../contract/worker-protocol.ts';
 import type { AppError } from '../errors.ts';
+import type { KnownHostKeys } from './transport/known-host-keys.ts';
 
 /**
  * The live half of a connection type. Everything it needs of the outside comes through `ctx`; it
@@ -50,6 +51,7 @@ export interface ConnectorContext extends CallContext {
   log: Logger;
   network: Network;
   trust: Trust;
+  hostKeys: KnownHostKeys;
   /** Directories that the worker's operator lets connections write files into; none: no file may be written. */
   logRoots: readonly string[];
   /** Something the writer should know (a field without effect); reaches the verdict and the test. */

@@ -42,6 +42,11 @@ export interface ConnectionType<
    * to, normalised. A change moves when the new set holds a place that the old one did not.
    */
   readonly destinations?: { [F in keyof Fields]?: (value: unknown) => string[] };
+  /**
+   * Of types that reach an SSH server: its `host:port` while its host key is to be pinned on first use,
+   * undefined where none is shown or one is configured. The config is complete, unset fields null or absent.
+   */
+  hostKeyServer?(config: ConnectionConfig<Fields, Id>): string | undefined;
   /** Advice for people, shown in the reference page, the form and a failed test. */
   readonly notes?: readonly string[];
   readonly operations: Operations;

@@ -19,6 +19,16 @@ export interface TrustObjects {
   certificates: Record<string, string>;
 }
 
+/** A server's SSH host key. */
+export interface HostKey {
+  /** `host:port`, normalised. */
+  server: string;
+  /** Such as `ssh-ed25519`. */
+  algorithm: string;
+  /** `SHA256:…` as `ssh-keygen -lf` prints it, without padding. */
+  fingerprint: string;
+}
+
 /** A connection as an environment's workers need it: variables resolved, secrets open. */
 export interface DesiredConnection {
   connection: string;
@@ -31,6 +41,8 @@ export interface DesiredConnection {
   accepted?: AcceptedForm;
   /** What of its keystores and certificates exists; absent when it names none. */
   objects?: TrustObjects;
+  /** Host keys that are pinned in this environment; absent while there are none. */
+  hostKeys?: HostKey[];
   /** Sent with a catch-up when the newest revision is not known to be valid here. */
   lastGood?: { revision: number; config: Record<string, unknown>; objects?: TrustObjects };
 }
@@ -63,6 +75,9 @@ export type ToWorker =
       type: string;
       config: Record<string, unknown>;
       objects?: TrustObjects;
+      /** The stored connection that is tested: host keys that are seen are reported for it. Absent: a draft. */
+      connection?: string;
+      hostKeys?: HostKey[];
       timeoutMs: number;
     }
   | {
@@ -88,6 +103,11 @@ export type FromWorker =
   | { kind: 'received'; seq: number }
   | { kind: 'verdicts'; items: Verdict[] }
   | { kind: 'health'; items: HealthReport[] }
+  /**
+   * Host keys of servers that have none pinned yet, or that showed another one than is pinned; a
+   * control plane that does not know this kind passes over it.
+   */
+  | { kind: 'host-keys'; items: HostKeySighting[] }
   /** A stage of a test begins; a control plane that does not know this kind passes over it. */
   | { kind: 'stage-begun'; request: string; stage: StageName }
   | { kind: 'stage'; request: string; stage: StageResult }
@@ -112,6 +132,10 @@ export interface Verdict {
   warnings?: string[];
   /** The revision that goes on serving after a refusal. */
   serving?: number;
+}
+
+export interface HostKeySighting extends HostKey {
+  connection: string;
 }
 
 export interface Failure {

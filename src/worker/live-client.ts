@@ -1,5 +1,6 @@
 import type { CallContext, ConnectorContext, Logger, Network, Trust } from '../connectors/connector.ts';
 import type { AnyConnector } from '../connectors/connectors.ts';
+import { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
 import { AcceptedForm } from '../contract/accepted-form.ts';
 import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
 import { secretValues } from '../contract/masking.ts';
@@ -36,6 +37,8 @@ export interface ClientSurroundings extends TypeRegistry {
   trust?: Trust;
   log: Logger;
   environment: string;
+  /** Default: none is known, and nobody learns what is seen. */
+  hostKeys?: KnownHostKeys | undefined;
   /** Directories that connections may write files into; default none. */
   logRoots?: readonly string[] | undefined;
 }
@@ -354,6 +357,7 @@ export async function openClient(
       network: surroundings.network,
       logRoots: surroundings.logRoots ?? [],
       trust: prepared.trust,
+      hostKeys: surroundings.hostKeys ?? new KnownHostKeys(),
       warn(text) {
         if (warnings.length < maxWarnings) warnings.push(scrubbing.text(text));
       },

@@ -1,7 +1,13 @@
 import type { Logger, Network } from '../connectors/connector.ts';
+import { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
 import type { OperationSchema } from '../contract/connection-type.ts';
 import { foldName } from '../contract/validation.ts';
-import type { DesiredConnection, HealthReport, Verdict } from '../contract/worker-protocol.ts';
+import type {
+  DesiredConnection,
+  HealthReport,
+  HostKeySighting,
+  Verdict,
+} from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
 import { untilAborted } from './deadline.ts';
 import { HealthRecord } from './health-record.ts';
@@ -25,6 +31,8 @@ export interface LiveConnectionsOptions extends TypeRegistry {
   /** Whether a control plane decides when connections are proved; without one the worker does. */
   hasControlPlane: () => boolean;
   onVerdict: (verdict: Verdict) => void;
+  /** Told of host keys that the control plane has not pinned. */
+  onHostKey?: (sighting: HostKeySighting) => void;
   limits?: Partial<Limits>;
 }
 
@@ -80,7 +88,8 @@ interface Slot {
   isDirty: boolean;
   working: Promise<void> | undefined;
   serving: Serving | undefined;
-  /** What serves was opened with other values of its secret references than there are now. */
+  readonly hostKeys: KnownHostKeys;
+  /** What serves was opened with other secrets or trusts another host key than is right by now. */
   isStale: boolean;
   refused:
     | { revision: Revision; reason: AppError; warnings: string[]; secretsDigest: string | undefined }
@@ -143,6 +152,7 @@ export class LiveConnections {
       clearTimeout(slot.retry?.timer);
       slot.retry = undefined;
       slot.desired = item;
+      if (slot.hostKeys.pin(item.hostKeys ?? [])) slot.isStale = true;
       this.#byName.set(nameKey(item.project, item.name), slot);
       this.#work(slot);
     }
@@ -290,6 +300,13 @@ export class LiveConnections {
     return [...this.#slots.values()].flatMap((slot) => (slot.working ? [] : this.#verdictsOf(slot)));
   }
 
+  /** Host keys that were seen and are not pinned, for a control plane that may have missed them. */
+  hostKeys(): HostKeySighting[] {
+    return [...this.#slots.values()].flatMap(({ connection, hostKeys }) =>
+      hostKeys.unconfirmed.map((key) => ({ connection, ...key })),
+    );
+  }
+
   /** Health of what changed, and of every connection once its minute is over. */
   health(now: number): HealthReport[] {
     const reports: HealthReport[] = [];
@@ -369,6 +386,7 @@ export class LiveConnections {
       isDirty: false,
       working: undefined,
       serving: undefined,
+      hostKeys: new KnownHostKeys([], (key) => this.#options.onHostKey?.({ connection, ...key })),
       isStale: false,
       refused: undefined,
       draining: [],
@@ -501,7 +519,7 @@ export class LiveConnections {
     try {
       const { project, name, type } = item;
       return await openClient(
-        { ...this.#options, environment: this.#options.environment() },
+        { ...this.#options, environment: this.#options.environment(), hostKeys: slot.hostKeys },
         { project, name, type },
         revision,
         controller.signal,

@@ -30,6 +30,7 @@ const isObjects = hasFields({
   keystores: isRecordOf(hasFields({ type: isText, file: isText, password: isText, alias: maybe(isText) })),
   certificates: isRecordOf(isText),
 });
+const isHostKeys = isListOf(hasFields({ server: isText, algorithm: isText, fingerprint: isText }));
 const isRevision = hasFields({ revision: isCount, config: isRecord, objects: maybe(isObjects) });
 const isDesired = hasFields({
   connection: isText,
@@ -39,6 +40,7 @@ const isDesired = hasFields({
   revision: isCount,
   config: isRecord,
   objects: maybe(isObjects),
+  hostKeys: maybe(isHostKeys),
   lastGood: maybe(isRevision),
 });
 const isGrant = hasFields({
@@ -65,6 +67,8 @@ const checks: Record<ToWorker['kind'], Check> = {
     type: isText,
     config: isRecord,
     objects: maybe(isObjects),
+    connection: maybe(isText),
+    hostKeys: maybe(isHostKeys),
     timeoutMs: isTimeout,
   }),
   operate: hasFields({

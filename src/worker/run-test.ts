@@ -1,4 +1,5 @@
 import type { ConnectorContext, StageNote, Stages } from '../connectors/connector.ts';
+import { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
 import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
 import {
   STAGES,
@@ -157,6 +158,7 @@ export async function runTest(
       network: surroundings.network,
       logRoots: surroundings.logRoots ?? [],
       trust: prepared.trust,
+      hostKeys: surroundings.hostKeys ?? new KnownHostKeys(),
       warn(text) {
         if (warnings.length < maxWarnings && !isOver) warnings.push(scrubbing.text(text));
       },

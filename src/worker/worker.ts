@@ -1,4 +1,5 @@
 import type { Logger, Network } from '../connectors/connector.ts';
+import { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
 import { type Channel, sendMessage } from '../contract/channel.ts';
 import {
   CLOSE_CODES,
@@ -6,6 +7,7 @@ import {
   type Failure,
   type FromWorker,
   type HealthReport,
+  type HostKeySighting,
   PROTOCOL_VERSION,
   type ToWorker,
   type UsageToken,
@@ -127,6 +129,7 @@ export class Worker {
       environment: () => this.#environment,
       hasControlPlane: () => this.isConnected,
       onVerdict: (verdict) => this.#noteVerdict(verdict),
+      onHostKey: (sighting) => this.#reportHostKeys([sighting]),
     });
   }
 
@@ -332,6 +335,7 @@ export class Worker {
       // Verdicts that were on their way when the last stream ended may be lost.
       for (const verdict of this.connections.verdicts()) this.#noteVerdict(verdict);
     } else this.#verdicts.clear();
+    this.#reportHostKeys(this.connections.hostKeys());
     this.#flushVerdicts();
     this.#flushHealth();
   }
@@ -373,7 +377,10 @@ export class Worker {
 
   #test(message: Extract<ToWorker, { kind: 'test' }>, signal: AbortSignal): Promise<unknown> {
     const { definitions, connectors, log } = this.#options;
-    const { request } = message;
+    const { request, connection } = message;
+    const hostKeys = new KnownHostKeys(message.hostKeys, (key) => {
+      if (connection !== undefined) this.#reportHostKeys([{ connection, ...key }]);
+    });
     return runTest(
       {
         definitions,
@@ -383,6 +390,7 @@ export class Worker {
         logRoots: this.#options.logRoots,
         secrets: this.#secrets,
         environment: this.#environment,
+        hostKeys,
       },
       message,
       (stage) => this.#sendRaw({ kind: 'stage', request, stage }),
@@ -410,6 +418,11 @@ export class Worker {
   }
 
   // ---- verdicts and health ----
+
+  /** What is not sent now is told at the next welcome. */
+  #reportHostKeys(items: HostKeySighting[]): void {
+    if (this.isConnected && items.length > 0) this.#sendRaw({ kind: 'host-keys', items });
+  }
 
   /** Kept until it is sent: a later one of the same revision and step takes its place. */
   #noteVerdict(verdict: Verdict): void {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import Fastify from 'fastify';
+import { KnownHostKeys } from '../../src/connectors/transport/known-host-keys.ts';
 import { endWithParent } from './process.ts';
 
 /**
@@ -63,6 +64,7 @@ async function registerCall(target: string): Promise<void> {
     network: createNetwork({ policy: createEgressPolicy() }),
     trust: createTrust(),
     logRoots: [],
+    hostKeys: new KnownHostKeys(),
     warn() {},
   });
   app.post('/call/', async (request) => ({

@@ -2,6 +2,7 @@ import type { ConnectionOptions } from 'node:tls';
 import type { Connector, ConnectorContext, Stages, Trust } from '../../src/connectors/connector.ts';
 import type { AnyConnector } from '../../src/connectors/connectors.ts';
 import { definitions } from '../../src/connectors/definitions.ts';
+import { KnownHostKeys } from '../../src/connectors/transport/known-host-keys.ts';
 import type { ConfigOf, ConnectionType } from '../../src/contract/connection-type.ts';
 import {
   STAGES,
@@ -43,6 +44,7 @@ export function createContext(options: {
     network: createNetwork({ policy: createEgressPolicy() }),
     trust: options.trust ?? createTrust(),
     logRoots: options.logRoots ?? [],
+    hostKeys: new KnownHostKeys(),
     warn: (text) => warnings.push(text),
     warnings,
     logged,

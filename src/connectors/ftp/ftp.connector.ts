@@ -256,10 +256,8 @@ async function testSftp(
       note.detail(
         `${ssh.remoteAddress}: ${identification}, ${cipher}, host key ${hostKeyType} ${fingerprint}`,
       );
-      if (!settings.hostKey.isConfigured)
-        note.hint(
-          `The host key was trusted because no fingerprint is set: compare it with the server's own (ssh-keygen -lf) and set hostKeyFingerprint to ${fingerprint}.`,
-        );
+      const { advice } = settings.hostKey;
+      if (advice) note.hint(advice);
       return ssh;
     });
     stages.skip('tls', 'SSH has its own encryption: see connect');

@@ -13,7 +13,7 @@ import {
   text,
   tlsFields,
 } from '../../contract/connection-type.ts';
-import { sshFields, sshLoginRule } from '../../contract/ssh-fields.ts';
+import { pinnedServer, sshFields, sshLoginRule } from '../../contract/ssh-fields.ts';
 
 const path = (description: string) => Type.String({ minLength: 1, maxLength: 4096, description });
 const encoding = Type.Union([Type.Literal('base64'), Type.Literal('utf8')], {
@@ -140,6 +140,8 @@ export const ftp = defineConnectionType({
       return value == null ? [] : [String(value)];
     },
   },
+  hostKeyServer: (config) =>
+    config.protocol === 'SFTP' ? pinnedServer(config, config.host, config.port ?? 22) : undefined,
   remarks(config) {
     const remarks: string[] = [];
     if (config.protocol === 'FTP')

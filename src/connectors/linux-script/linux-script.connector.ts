@@ -125,8 +125,6 @@ function describeServer(session: SshSession, settings: SshSettings, note: StageN
   note.detail(
     `${session.remoteAddress}: ${identification}, ${cipher}, host key ${hostKeyType} ${fingerprint}`,
   );
-  if (!settings.hostKey.isConfigured)
-    note.hint(
-      `The host key was trusted because no fingerprint is set: compare it with the server's own (ssh-keygen -lf) and set hostKeyFingerprint to ${fingerprint}.`,
-    );
+  const { advice } = settings.hostKey;
+  if (advice) note.hint(advice);
 }

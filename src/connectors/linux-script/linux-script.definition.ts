@@ -9,7 +9,7 @@ import {
   secret,
   text,
 } from '../../contract/connection-type.ts';
-import { sshFields, sshLoginRule } from '../../contract/ssh-fields.ts';
+import { pinnedServer, sshFields, sshLoginRule } from '../../contract/ssh-fields.ts';
 
 const maxTimeoutMs = 2_147_483_647;
 
@@ -89,6 +89,7 @@ export const linuxScript = defineConnectionType({
     'Commands start in the home directory of the account, in a shell that is neither interactive nor a login shell: .bash_profile is not read and PATH may be short.',
     'Servers may forbid passwords (PasswordAuthentication no); then a private key is needed.',
   ],
+  hostKeyServer: (config) => pinnedServer(config, config.hostName, config.sshPort),
   operations: {
     run: defineOperation({
       title: 'Run',

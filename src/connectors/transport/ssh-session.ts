@@ -47,7 +47,7 @@ export function readSshSettings(fields: SshFields, ctx: ConnectorContext): SshSe
   const { privateKey, passphrase, hostKeyFingerprint } = fields;
   if (hostKeyFingerprint === undefined)
     ctx.warn(
-      'hostKeyFingerprint: is not set, so the first host key that the worker sees is trusted; the test tells its fingerprint',
+      'hostKeyFingerprint: is not set, so the first host key that each environment sees is trusted and pinned; the test tells its fingerprint',
     );
   const key = privateKey ? readPrivateKey(privateKey, passphrase) : undefined;
   return {
@@ -60,7 +60,8 @@ export function readSshSettings(fields: SshFields, ctx: ConnectorContext): SshSe
     privateKey: key,
     // A converted key is no longer encrypted.
     passphrase: key === privateKey ? passphrase : undefined,
-    hostKey: new HostKeyPin(hostKeyFingerprint),
+    // An empty one is none.
+    hostKey: new HostKeyPin(hostKeyFingerprint || undefined, fields.host, fields.port, ctx),
   };
 }
 
@@ -83,7 +84,7 @@ export class SshSession implements PooledSession {
   readonly #socket: Socket;
   readonly #listeners = new Set<(error: unknown) => void>();
   #server: SshServer | undefined;
-  #fingerprint = '';
+  #hostKey: Buffer = Buffer.alloc(0);
   #greeting = '';
   #identification: string | undefined;
   #ended: unknown;
@@ -181,11 +182,11 @@ export class SshSession implements PooledSession {
     client.on('close', () => this.#end(this.#closedEarly()));
     client.on('handshake', (negotiated: NegotiatedAlgorithms) => {
       // The host key is pinned here, behind the proof that the server holds it; a re-key comes here too.
-      hostKey.accept(this.#fingerprint);
+      hostKey.accept(this.#hostKey);
       this.#server ??= {
         identification: this.#identification ?? '',
         hostKeyType: negotiated.serverHostKey,
-        fingerprint: this.#fingerprint,
+        fingerprint: fingerprintOf(this.#hostKey),
         cipher: negotiated.cs.cipher,
       };
       resolve();
@@ -202,14 +203,13 @@ export class SshSession implements PooledSession {
       keepaliveInterval: keepaliveMs,
       tryKeyboard: password !== undefined,
       hostVerifier: (key: Buffer) => {
-        const fingerprint = fingerprintOf(key);
         try {
-          hostKey.check(fingerprint);
+          hostKey.check(key);
         } catch (error) {
           this.#end(error);
           return false;
         }
-        this.#fingerprint = fingerprint;
+        this.#hostKey = key;
         return true;
       },
       authHandler: (methodsLeft, _partial, next) => this.#nextMethod(methodsLeft, next),

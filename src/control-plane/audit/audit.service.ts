@@ -10,7 +10,7 @@ import type { Tables } from '../store/tables.ts';
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 export interface AuditEntry {
-  /** `user:NAME`, `token:NAME` or `system`. */
+  /** `user:NAME`, `token:NAME`, `worker:NAME` or `system`. */
   actor: string;
   /** Name of the project; null for what belongs to none. */
   project: string | null;

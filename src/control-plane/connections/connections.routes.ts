@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { definitions } from '../../connectors/definitions.ts';
+import { FINGERPRINT_PATTERN } from '../../contract/ssh-fields.ts';
 import { AppError } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
 import { callerOf } from '../auth/caller.ts';
@@ -338,6 +339,60 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
         return { success: true, deploymentResult };
       },
     );
+
+  app.post<{
+    Params: { project: string; connection: string };
+    Querystring: DeployQuery & { environment?: string };
+    Body: { fingerprint: string };
+  }>(
+    `${one}trust-host-key/`,
+    {
+      config: { access: { project: ['CONNECTIONS:MANAGE', 'CONNECTIONS:TEST'] } },
+      schema: {
+        tags: ['deployments'],
+        summary: 'Accept a changed SSH host key in an environment',
+        description:
+          'Takes the fingerprint that the refusal named (host_key_mismatch); one that was not seen is refused. The workers of the environment trust that key alone from then on. The deployments of a connection show the key that is pinned, and the last one that was refused.',
+        params: connectionParams,
+        querystring: Type.Object({
+          ...deployQuery,
+          environment: Type.Optional(
+            Type.String({ maxLength: 255, description: 'Required where the connection has several.' }),
+          ),
+        }),
+        body: Type.Object(
+          {
+            fingerprint: Type.String({
+              maxLength: 51,
+              pattern: FINGERPRINT_PATTERN,
+              description: 'As ssh-keygen -lf prints it: SHA256:…',
+            }),
+          },
+          { additionalProperties: false },
+        ),
+      },
+    },
+    async (request, reply) => {
+      const { project, params, query, body } = request;
+      const { row, environments, watch } = await connections.trustHostKey(
+        project,
+        params.connection,
+        { fingerprint: body.fingerprint, environment: query.environment },
+        connectionCaller(request),
+      );
+      reply.header('etag', entityTag(row));
+      if (environments.length === 0 || query.async === 'true') {
+        deployments.announce(watch);
+        return { success: true };
+      }
+      const deploymentResult = await deployments.settle(watch, environments, true, {
+        timeoutMs: Number(query.deployTimeoutMs ?? services.deployTimeoutMs),
+        prove: query.prove === 'true',
+        refusals: await deployments.refusals(row, environments),
+      });
+      return { success: true, deploymentResult };
+    },
+  );
 
   app.get<{ Params: { project: string; connection: string } }>(
     `${one}revisions/`,

@@ -286,7 +286,11 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           'update',
           caller,
           draft.references,
-          (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
+          async (tx) => {
+            if (!(await updateConnection(tx, row, foldName(row.name), current.revision))) return false;
+            await deployments.hostKeys.forgetMoved(tx, current, row);
+            return true;
+          },
           renamed ? { renamedFrom: current.name } : undefined,
         );
         watch?.hold(row, opened, draft.accepted);
@@ -311,6 +315,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
         try {
           written = await db.write(async (tx) => {
             if (!(await markDeleted(tx, current.id, current.revision, Date.now()))) return false;
+            await deployments.hostKeys.forget(tx, current);
             await audit(tx, caller, project, 'connection.delete', current.name, { connection: current.id });
             current.seq = await stampSequence(tx, current.id);
             return true;
@@ -341,7 +346,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     project: ProjectRow,
     body: unknown,
     caller: ConnectionCaller,
-  ): Promise<{ name: string; type: string; config: Config; warnings: string[] }> {
+  ): Promise<{ name: string; type: string; config: Config; warnings: string[]; connection?: string }> {
     const given = typeof body === 'object' && body !== null ? (body as Config) : {};
     const name = typeof given['name'] === 'string' ? given['name'] : undefined;
     const row = name === undefined || nameFault(name) ? undefined : await load(project, name);
@@ -353,7 +358,14 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       caller,
       stored,
     );
-    return { name: config['name'] as string, type: definition.type, config, warnings };
+    return {
+      name: config['name'] as string,
+      type: definition.type,
+      config,
+      warnings,
+      // A kept secret is sent to a server that shows the pinned key alone.
+      ...(stored ? { connection: stored.row.id } : {}),
+    };
   }
 
   /** The body with its secrets as JSON text; the audit row is durable when the promise resolves. */
@@ -474,7 +486,11 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           'restore',
           caller,
           references,
-          (tx) => updateConnection(tx, row, foldName(row.name), current.revision),
+          async (tx) => {
+            if (!(await updateConnection(tx, row, foldName(row.name), current.revision))) return false;
+            await deployments.hostKeys.forgetMoved(tx, current, row);
+            return true;
+          },
           { from: revisionNumber },
         );
         return watch && { row, warnings: [], deployed: isLive(row) || isLive(current), watch };
@@ -526,11 +542,71 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     return { row, environments, watch };
   }
 
+  /**
+   * Accepts, in one environment, the host key that was refused there, and deploys anew; `bad_request` for
+   * one that was not seen. Accepting the key that is pinned already only deploys.
+   */
+  async function trustHostKey(
+    project: ProjectRow,
+    name: string,
+    { fingerprint: given, environment: asked }: { fingerprint: string; environment: string | undefined },
+    caller: ConnectionCaller,
+  ): Promise<{ row: ConnectionRow; environments: string[]; watch: DeploymentWatch }> {
+    const row = await need(project, name);
+    const targets = targetsOf(project, JSON.parse(row.environments));
+    const environment = asked ?? (targets.length === 1 ? targets[0] : undefined);
+    if (environment === undefined || !targets.includes(environment))
+      throw invalid([
+        {
+          field: 'environment',
+          message: `${asked === undefined ? 'is required' : 'must be'}: one of ${targets.join(', ') || '(the connection has none)'}`,
+        },
+      ]);
+    for (const permission of ['CONNECTIONS:MANAGE', 'CONNECTIONS:TEST'] as const)
+      access.require(caller.principal, permission, {
+        project: project.name,
+        connection: row.name,
+        environment,
+      });
+    const { hostKeys } = deployments;
+    const server = hostKeys.concern(row.type)
+      ? await hostKeys.serverIn(row, environment, createResolver(db, sealer))
+      : undefined;
+    if (server === undefined)
+      throw new AppError(
+        'bad_request',
+        `Connection (name: ${row.name}) has no pinned host key in '${environment}': keys are pinned for SSH servers whose hostKeyFingerprint is not set`,
+      );
+    const fingerprint = given.replace(/=$/, '');
+    const watch = deployments.watch(row.id, row.revision);
+    try {
+      await db.write(async (tx) => {
+        const outcome = await hostKeys.accept(tx, row.id, environment, { server, fingerprint }, caller.actor);
+        if ('refusal' in outcome) throw invalid([{ field: 'fingerprint', message: outcome.refusal }]);
+        if (outcome.before !== fingerprint)
+          await audit(tx, caller, project, 'connection.trust-host-key', row.name, {
+            connection: row.id,
+            environment,
+            server,
+            fingerprint,
+            before: outcome.before,
+          });
+        await stampSequence(tx, row.id);
+      });
+    } catch (error) {
+      watch.end();
+      throw error;
+    }
+    const isDeployed = isLive(row) && (await deployments.deployedIn(row.id)).includes(environment);
+    return { row, environments: isDeployed ? [environment] : [], watch };
+  }
+
   /** Deletes every connection of a project within the caller's transaction; answers whether any was there. */
   async function removeAll(tx: Transaction, project: ProjectRow, actor: string): Promise<boolean> {
     const rows = await connectionsOfProject(tx, project.id);
     for (const row of rows) {
       await markDeleted(tx, row.id, row.revision, Date.now());
+      await deployments.hostKeys.forget(tx, row);
       await recordAudit(tx, {
         actor,
         project: project.name,
@@ -580,6 +656,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     revision,
     restore,
     deployByHand,
+    trustHostKey,
     removeAll,
     replaceAll,
     hasSecrets: async (queries: Pick<Queries, 'all' | 'get'>, projectId: string) =>

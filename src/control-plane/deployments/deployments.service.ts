@@ -22,6 +22,7 @@ import {
   verdictsOf,
   withdrawDeployment,
 } from './deployments.store.ts';
+import { HostKeys } from './host-keys.service.ts';
 import { targetsOf } from './targets.ts';
 
 /** Collects what workers say of one connection from before its change is committed. */
@@ -117,6 +118,7 @@ const changesPerFrame = 500;
  * workers should be told, `verdicts` after they are stored.
  */
 export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictEvent] }> {
+  readonly hostKeys: HostKeys;
   readonly #parts: Parts;
   readonly #watches = new Map<string, Set<Watch>>();
 
@@ -124,6 +126,7 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
     super();
     this.setMaxListeners(0);
     this.#parts = parts;
+    this.hostKeys = new HostKeys({ ...parts, announce: () => this.emit('changed') });
   }
 
   /** Tells, within the change's transaction, every target environment of the connection. */
@@ -380,11 +383,13 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
       return resolved && !('refusal' in resolved) ? { revision, ...resolved } : undefined;
     };
     try {
+      const pinned = this.hostKeys.concern(row.type) ? await this.hostKeys.pinned(row.id, environment) : [];
       const common = {
         connection: row.id,
         project: projectOf(row.project_id)?.name ?? '',
         name: row.name,
         type: row.type,
+        ...(pinned.length > 0 ? { hostKeys: pinned } : {}),
       };
       const now = await resolve(row);
       if ('refusal' in now) {
@@ -453,7 +458,15 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
       connection,
       environments.filter(({ undeployed }) => undeployed === 0).map(({ environment }) => environment),
     );
+    const hostKeys = this.hostKeys.concern(connection.type)
+      ? await this.hostKeys.status(
+          connection,
+          environments.map(({ environment }) => environment),
+          this.resolver(),
+        )
+      : undefined;
     return environments.map((row) => {
+      const hostKey = hostKeys?.get(row.environment);
       const connected = this.#parts.workers.of(row.environment);
       const refusal = refusals.get(row.environment);
       return {
@@ -462,6 +475,7 @@ export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictE
         undeployed: row.undeployed === 1,
         lastGoodRevision: row.last_good_revision,
         ...(refusal === undefined ? {} : { step: 'refused', code: 'missing_reference', message: refusal }),
+        ...(hostKey ? { hostKey } : {}),
         since: new Date(row.updated_at).toISOString(),
         workers: verdicts
           .filter((verdict) => verdict.environment_id === row.environment_id)

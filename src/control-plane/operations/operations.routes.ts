@@ -154,7 +154,7 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
       return answerTest(
         request,
         reply,
-        { name: row.name, type: row.type, config: connections.openConfig(row) },
+        { name: row.name, type: row.type, config: connections.openConfig(row), connection: row.id },
         request.query,
       );
     },
@@ -186,7 +186,7 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
           project: request.project.name,
           connection: draft.name,
         });
-      return answerTest(request, reply, draft, request.query);
+      return answerTest(request, reply, { ...draft, isDraft: true }, request.query);
     },
   );
 

@@ -19,6 +19,10 @@ export interface TestedConnection {
   type: string;
   config: Config;
   warnings?: string[];
+  /** Id of the stored connection whose host keys are trusted; absent where there is none. */
+  connection?: string;
+  /** Its body is not the stored one, so that what it leads to is not remembered. */
+  isDraft?: boolean;
 }
 
 export interface TestQuery {
@@ -113,7 +117,7 @@ export class StagedTests {
   async #runOn(
     worker: ConnectedWorker,
     project: ProjectRow,
-    { name, type }: TestedConnection,
+    { name, type, connection, isDraft }: TestedConnection,
     here: Resolved,
     options: { timeoutMs: number; signal: AbortSignal; observer: TestObserver },
   ): Promise<TargetResult> {
@@ -132,6 +136,11 @@ export class StagedTests {
         error_description: here.refusal,
       };
     try {
+      const { hostKeys } = this.#services.deployments;
+      const pinned =
+        connection !== undefined && hostKeys.concern(type)
+          ? await hostKeys.pinned(connection, target.environmentName)
+          : [];
       const result = (await this.#services.hub.request(
         worker,
         {
@@ -141,6 +150,8 @@ export class StagedTests {
           type,
           config: here.config,
           ...(here.objects ? { objects: here.objects } : {}),
+          ...(connection === undefined || isDraft ? {} : { connection }),
+          ...(pinned.length > 0 ? { hostKeys: pinned } : {}),
           timeoutMs,
         },
         {

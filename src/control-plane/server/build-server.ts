@@ -125,6 +125,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
     workers,
     deployments,
     recordHealth: (worker, reports) => recordHealth(db, worker, reports),
+    recordHostKeys: (worker, sightings) => deployments.hostKeys.record(worker, sightings),
     usageTokens: (environment) => usageTokens(environment, access, (name) => projects.find(name)),
     log,
   });

@@ -14,7 +14,7 @@ interface Sources {
 }
 
 const changeRoute =
-  /^\/apiops\/projects\/:project\/connections\/:connection\/(deploy\/|undeploy\/|revisions\/:revision\/restore\/)?$/;
+  /^\/apiops\/projects\/:project\/connections\/:connection\/(deploy\/|undeploy\/|trust-host-key\/|revisions\/:revision\/restore\/)?$/;
 
 const objectRoute =
   /^\/apiops\/projects\/:project\/(keystores|certificates|environmentVariables)\/(:name\/)?$/;
@@ -32,13 +32,13 @@ export function publishEvents(events: Events, { db, app, deployments, workers, p
     if (changeRoute.test(routeOptions.url ?? '')) {
       const { connection } = params as { connection: string };
       const action = { POST: 'created', PUT: 'updated', DELETE: 'deleted' }[method] ?? 'changed';
-      const sub = /\/(deploy|undeploy|restore)\/$/.exec(routeOptions.url ?? '')?.[1];
+      const sub = /\/(deploy|undeploy|restore|trust-host-key)\/$/.exec(routeOptions.url ?? '')?.[1];
       events.publish({
         event: 'connection',
         data: {
           project: request.project.name,
           connection,
-          action: sub ? `${sub}ed` : action,
+          action: sub === 'trust-host-key' ? 'host-key-trusted' : sub ? `${sub}ed` : action,
           by: request.principal.actor,
         },
         scope: { project: request.project.name, connection },

@@ -5,6 +5,7 @@ import {
   type Failure,
   type FromWorker,
   type HealthReport,
+  type HostKeySighting,
   PROTOCOL_VERSION,
   type StageName,
   type StageResult,
@@ -47,6 +48,7 @@ interface Parts {
   workers: ConnectedWorkers;
   deployments: Deployments;
   recordHealth: (worker: ConnectedWorker, reports: HealthReport[]) => Promise<void>;
+  recordHostKeys: (worker: ConnectedWorker, sightings: HostKeySighting[]) => Promise<void>;
   usageTokens: (environment: string) => UsageToken[];
   log: Logger;
 }
@@ -255,6 +257,12 @@ export class WorkerHub {
         if (!Array.isArray(message.items)) break;
         this.#parts.recordHealth(session, message.items).catch((error) => {
           this.#parts.log.error({ err: error, worker: session.name }, 'health could not be stored');
+        });
+        break;
+      case 'host-keys':
+        if (!Array.isArray(message.items)) break;
+        this.#parts.recordHostKeys(session, message.items).catch((error) => {
+          this.#parts.log.error({ err: error, worker: session.name }, 'host keys could not be stored');
         });
         break;
       case 'stage-begun':

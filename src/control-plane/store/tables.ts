@@ -69,6 +69,23 @@ export interface Tables {
     warnings: string;
     at: number;
   };
+  /** SSH host keys that connections trust, by environment and server. */
+  host_keys: {
+    connection_id: string;
+    environment_id: string;
+    /** `host:port` */
+    server: string;
+    algorithm: string;
+    /** `SHA256:…` */
+    fingerprint: string;
+    pinned_at: number;
+    /** The worker that saw it first, or who accepted it. */
+    pinned_by: string;
+    /** The last other key that was refused since. */
+    refused_algorithm: string | null;
+    refused_fingerprint: string | null;
+    refused_at: number | null;
+  };
   workers: {
     id: string;
     environment_id: string;

@@ -21,4 +21,9 @@ export const migrations: readonly Migration[] = [
     up: async (builder, dialect) =>
       (await import('./0002-keys-and-variables.ts')).keysAndVariables(builder, dialect),
   },
+  {
+    number: 3,
+    name: 'host-keys',
+    up: async (builder, dialect) => (await import('./0003-host-keys.ts')).hostKeys(builder, dialect),
+  },
 ];

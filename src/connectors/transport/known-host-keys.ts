@@ -1,0 +1,71 @@
+import type { HostKey } from '../../contract/worker-protocol.ts';
+
+/**
+ * The SSH host keys of one connection in one environment: those that the control plane has pinned, and
+ * what servers without one showed first.
+ */
+export class KnownHostKeys {
+  readonly #onSighting: ((key: HostKey) => void) | undefined;
+  #pinned = new Map<string, HostKey>();
+  /** What each server showed last and proved to hold. */
+  readonly #accepted = new Map<string, HostKey>();
+  /** What each server showed in place of the key that it has to show. */
+  readonly #refused = new Map<string, HostKey>();
+
+  /** `onSighting` is called once for each key that the control plane has not pinned; without it nobody learns. */
+  constructor(pinned: readonly HostKey[] = [], onSighting?: (key: HostKey) => void) {
+    this.#onSighting = onSighting;
+    this.pin(pinned);
+  }
+
+  /** The key that a server (`host:port`) has to show; undefined before the first use. */
+  expected(server: string): HostKey | undefined {
+    return this.#pinned.get(server) ?? this.#accepted.get(server);
+  }
+
+  isPinned(server: string): boolean {
+    return this.#pinned.has(server);
+  }
+
+  /** A key that is as expected, or the first, and whose possession the server has proven. */
+  accept(key: HostKey): void {
+    const before = this.#accepted.get(key.server);
+    this.#accepted.set(key.server, key);
+    this.#refused.delete(key.server);
+    if (before?.fingerprint !== key.fingerprint && !this.#pinned.has(key.server)) this.#onSighting?.(key);
+  }
+
+  /** A key that is not the expected one. */
+  refuse(key: HostKey): void {
+    const before = this.#refused.get(key.server);
+    this.#refused.set(key.server, key);
+    if (before?.fingerprint !== key.fingerprint) this.#onSighting?.(key);
+  }
+
+  /** Takes over what the control plane has pinned; answers whether something else was trusted so far. */
+  pin(pinned: readonly HostKey[]): boolean {
+    const before = this.#pinned;
+    const trusted = [...before.values(), ...this.#accepted.values()];
+    this.#pinned = new Map(pinned.map((key) => [key.server, key]));
+    // What the control plane has forgotten is a first use again.
+    for (const server of before.keys())
+      if (!this.#pinned.has(server)) {
+        this.#accepted.delete(server);
+        this.#refused.delete(server);
+      }
+    const contradicts = ({ server, fingerprint }: HostKey) => {
+      const now = this.#pinned.get(server);
+      return now !== undefined && now.fingerprint !== fingerprint;
+    };
+    for (const key of this.#accepted.values()) if (contradicts(key)) this.#accepted.delete(key.server);
+    for (const key of this.#refused.values())
+      if (this.#pinned.get(key.server)?.fingerprint === key.fingerprint) this.#refused.delete(key.server);
+    return trusted.some(contradicts);
+  }
+
+  /** What was seen and is not pinned, for a control plane that may have missed it. */
+  get unconfirmed(): HostKey[] {
+    const accepted = [...this.#accepted.values()].filter(({ server }) => !this.#pinned.has(server));
+    return [...accepted, ...this.#refused.values()];
+  }
+}

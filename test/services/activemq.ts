@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { basename, delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Certificate } from './certificates.ts';
@@ -84,6 +85,8 @@ interface Distribution {
   classPath(options: ActiveMqOptions): Promise<string[]>;
   /** Writes its configuration; answers the arguments that start it. */
   configure(setup: Setup): Promise<string[]>;
+  /** Undefined: the greeting of OpenWire says it. */
+  readonly version?: string;
   /** Package of the JMS interfaces that its client implements. */
   readonly jms: 'javax.jms' | 'jakarta.jms';
 }
@@ -133,6 +136,7 @@ const distributions: Record<Broker, Distribution> = {
         { group: 'org.slf4j', name: 'slf4j-simple', version: '2.0.17' },
       ]),
     configure: configureArtemis,
+    version: artemis.version,
     jms: 'javax.jms',
   },
 };
@@ -141,7 +145,8 @@ const distributions: Record<Broker, Distribution> = {
 export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqService> {
   const java = needProgram('ActiveMQ', 'java');
   const openssl = needProgram('ActiveMQ', 'openssl');
-  const distribution = distributions[options.broker ?? 'ActiveMQ Classic 5'];
+  const { broker = 'ActiveMQ Classic 5' } = options;
+  const distribution = distributions[broker];
   const jars = await distribution.classPath(options);
   const directory = await privateDirectory('activemq');
   const at = (...names: string[]) => join(directory.path, ...names);
@@ -242,6 +247,10 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
   return {
     host,
     port,
+    server: {
+      name: broker.replace(/ \d+$/, ''),
+      version: async () => distribution.version ?? (await greetedVersion(host, port)),
+    },
     tlsPort,
     amqpPort,
     amqpsPort,
@@ -263,6 +272,23 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
     stop,
     [Symbol.asyncDispose]: stop,
   };
+}
+
+/** Version that a broker of OpenWire says before anything is asked. */
+async function greetedVersion(host: string, port: number): Promise<string> {
+  const socket = connect({ host, port });
+  let greeting = '';
+  try {
+    for await (const chunk of socket) {
+      greeting += (chunk as Buffer).toString('latin1');
+      // A string of two bytes of length follows the name of the property.
+      const version = /ProviderVersion\t[\s\S]{2}([\d.]+)/.exec(greeting)?.[1];
+      if (version) return version;
+    }
+  } finally {
+    socket.destroy();
+  }
+  throw new Error('The broker does not say its version');
 }
 
 async function configureClassic(setup: Setup): Promise<string[]> {

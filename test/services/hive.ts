@@ -158,6 +158,7 @@ export async function startHive(options: {
   }
   return {
     host: '127.0.0.1',
+    server: { name: 'HiveServer2', version: async () => VERSION },
     port,
     account,
     async restart() {

@@ -173,6 +173,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServi
   };
   return {
     host,
+    server: { name: 'Apache Kafka', version: async () => kafkaVersion },
     port: ports.PLAINTEXT,
     ports,
     authority,

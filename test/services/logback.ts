@@ -2,10 +2,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { delimiter, join } from 'node:path';
 import { mavenJars } from './maven.ts';
+import type { ServerIdentity } from './proof.ts';
 import { needProgram } from './service.ts';
 
 /** Version that lines and files are compared with. */
 export const logbackVersion = '1.5.18';
+
+export const logback: ServerIdentity = { name: 'Logback', version: async () => logbackVersion };
 
 /** One instruction to the real Logback, as its driver in `logback/LogbackReference.java` reads it. */
 export type Instruction = readonly (string | number)[];

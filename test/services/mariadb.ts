@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { programVersion } from './proof.ts';
 import {
   type Daemon,
   freePort,
@@ -106,6 +107,7 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
   }
   return {
     host,
+    server: { name: 'MariaDB', version: () => programVersion(mariadbd, '--version') },
     port,
     user,
     password,

@@ -66,6 +66,7 @@ export async function startMongodb(options: { certificate?: Certificate } = {}):
   }
   return {
     host: '127.0.0.1',
+    server: { name: 'mongo-java-server', version: async () => VERSION },
     port,
     async restart() {
       await daemon?.stop('SIGKILL');

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { chmod, chown, copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { programVersion } from './proof.ts';
 import {
   type Daemon,
   findProgram,
@@ -139,6 +140,7 @@ export async function startPostgresql(options: PostgresqlOptions = {}): Promise<
 
   return {
     host,
+    server: { name: 'PostgreSQL', version: () => programVersion(postgres, '--version') },
     port,
     user,
     password,

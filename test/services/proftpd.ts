@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Certificate } from './certificates.ts';
 import { descendants, endProcess } from './processes.ts';
+import { programVersion } from './proof.ts';
 import {
   type Daemon,
   freePort,
@@ -134,6 +135,7 @@ export async function startProftpd(options: ProftpdOptions): Promise<ProftpdServ
     await start();
     return {
       host: '127.0.0.1',
+      server: { name: 'ProFTPD', version: () => programVersion(proftpd, '-v') },
       port,
       implicitPort,
       user,

@@ -143,6 +143,7 @@ export async function startRabbitMq(options: RabbitMqOptions): Promise<RabbitMqS
   }
   return {
     host: '127.0.0.1',
+    server: { name: 'RabbitMQ', version: async () => (await control('version')).trim() },
     port,
     tlsPort,
     user,

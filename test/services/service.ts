@@ -6,11 +6,14 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { noteServer, type ServerIdentity } from './proof.ts';
 
 /** A real server of a test's own: private directory, free port, gone when disposed. */
 export interface Service extends AsyncDisposable {
   readonly host: string;
   readonly port: number;
+  /** What it is, for the record of what was proven. */
+  readonly server?: ServerIdentity;
   stop(): Promise<void>;
 }
 
@@ -26,15 +29,18 @@ export class ServerMissing extends Error {
 export const requireAllServices = process.env['REQUIRE_ALL_SERVICES'] === '1';
 
 /**
- * Starts a service for a suite; without its program the suite is skipped loudly, or fails where all
+ * Starts a service for a suite, and notes what passes in it as proven against it; without its program the suite is skipped loudly, or fails where all
  * services are required.
  */
 export async function startOrSkip<S>(
-  test: { skip(message?: string): void },
+  test: { skip(message?: string): void; readonly fullName?: string },
   start: () => Promise<S>,
 ): Promise<S | undefined> {
   try {
-    return await start();
+    const started = await start();
+    const { server } = (started ?? {}) as { server?: ServerIdentity };
+    if (server) await noteServer(test.fullName ?? '', server);
+    return started;
   } catch (error) {
     if (!(error instanceof ServerMissing) || requireAllServices) throw error;
     console.error(`\n  !!! ${error.message}\n`);

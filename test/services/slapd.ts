@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Certificate } from './certificates.ts';
+import { programVersion } from './proof.ts';
 import {
   type Daemon,
   freePort,
@@ -99,6 +100,7 @@ export async function startSlapd(options: SlapdOptions): Promise<SlapdService> {
     await start();
     return {
       host: '127.0.0.1',
+      server: { name: 'OpenLDAP slapd', version: () => programVersion(slapd, '-VV') },
       port,
       ldapsPort,
       suffix,

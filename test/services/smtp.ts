@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server';
 import type { Certificate } from './certificates.ts';
+import { programVersion } from './proof.ts';
 import {
   freePort,
   needProgram,
@@ -278,6 +279,10 @@ export async function startPostfix(certificate: Certificate, clientCaPem?: strin
   }
   return {
     host: '127.0.0.1',
+    server: {
+      name: 'Postfix',
+      version: () => programVersion(needProgram('postfix', 'postconf'), '-d', '-h', 'mail_version'),
+    },
     port,
     submissionPort,
     smtpsPort,

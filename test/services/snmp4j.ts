@@ -7,6 +7,8 @@ export interface Snmp4jService extends Service {
   received(): string[];
 }
 
+const VERSION = '3.8.2';
+
 /**
  * A receiver made of SNMP4J on a UDP port, with users such as `SHA-PrivAES256`, all of the same two
  * passphrases. Throws `ServerMissing` without a JDK, or without Maven where its jar is not there yet.
@@ -14,7 +16,7 @@ export interface Snmp4jService extends Service {
 export async function startSnmp4j(authPassphrase: string, privPassphrase: string): Promise<Snmp4jService> {
   needProgram('SNMP4J', 'javac');
   const java = needProgram('SNMP4J', 'java');
-  const jars = await mavenJars('SNMP4J', [{ group: 'org.snmp4j', name: 'snmp4j', version: '3.8.2' }]);
+  const jars = await mavenJars('SNMP4J', [{ group: 'org.snmp4j', name: 'snmp4j', version: VERSION }]);
   const port = await lastingPort();
   const main = join(import.meta.dirname, 'snmp4j', 'TrapPeer.java');
   const daemon = startDaemon(java, [
@@ -29,6 +31,7 @@ export async function startSnmp4j(authPassphrase: string, privPassphrase: string
   const stop = () => daemon.stop();
   return {
     host: '127.0.0.1',
+    server: { name: 'SNMP4J', version: async () => VERSION },
     port,
     received: () => daemon.output().split('\n'),
     stop,

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { programVersion } from './proof.ts';
 import {
   lastingPort,
   needProgram,
@@ -105,6 +106,7 @@ export async function startSnmptrapd(users: readonly TrapUser[] = []): Promise<S
   };
   return {
     host: '127.0.0.1',
+    server: { name: 'snmptrapd', version: () => programVersion(program, '-v') },
     port,
     community,
     notifications,

@@ -5,6 +5,7 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { descendants, endProcess } from './processes.ts';
+import { programVersion } from './proof.ts';
 import {
   type Daemon,
   findProgram,
@@ -111,6 +112,7 @@ export async function startSshd(options: SshdOptions = {}): Promise<SshdService>
     const { user, password } = account;
     return {
       host: '127.0.0.1',
+      server: { name: 'OpenSSH', version: () => programVersion(sshd, '-V') },
       port,
       user,
       password,

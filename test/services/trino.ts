@@ -77,6 +77,7 @@ export async function startTrino(options: { certificate?: Certificate } = {}): P
   }
   return {
     host: '127.0.0.1',
+    server: { name: 'Trino', version: async () => VERSION },
     port,
     tlsPort,
     account,

@@ -76,7 +76,7 @@ for (const product of brokers)
         names: ['localhost'],
         ips: ['127.0.0.1'],
       });
-      service = await startOrSkip({ skip: () => {} }, () =>
+      service = await startOrSkip({ skip: () => {}, fullName: `${product} by AMQP 1.0` }, () =>
         startActiveMq({ broker: product, certificate, amqp: true }),
       );
     });

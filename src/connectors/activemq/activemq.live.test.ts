@@ -82,7 +82,7 @@ for (const product of brokers)
         names: ['localhost'],
         ips: ['127.0.0.1'],
       });
-      service = await startOrSkip({ skip: () => {} }, () =>
+      service = await startOrSkip({ skip: () => {}, fullName: `${product} by OpenWire` }, () =>
         startActiveMq({ broker: product, certificate, maxFrameBytes }),
       );
     });

@@ -11,7 +11,7 @@ import { openKeystoreTools } from '../../../test/services/keystore-tools.ts';
 import {
   type FrontOptions,
   type SearchNode,
-  type SearchProduct,
+  searchProducts,
   startFront,
   startSearchNode,
 } from '../../../test/services/search-node.ts';
@@ -132,14 +132,14 @@ const policy: NonNullable<ElasticConfig['indexLifecyclePolicy']> = {
   minAgeOfDelete: 30,
 };
 
-for (const product of ['opensearch', 'elasticsearch'] as SearchProduct[])
+for (const product of searchProducts)
   test(product, { timeout: 600_000 }, async (t) => {
     const node = await startOrSkip(t, () => startSearchNode(product));
     if (!node) return;
     t.after(() => node.stop());
 
     await t.test('contract', async (s) => {
-      // One product is spoken to through TLS and a log-in, the other in clear.
+      // Some are spoken to through TLS and a log-in, the others in clear.
       const secured = product === 'opensearch';
       const entrance = secured ? await front(s, node, { certificate, account }) : node;
       const scheme = secured ? 'https' : 'http';

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { seededRandom } from '../../../test/harness/seeded-random.ts';
-import { base64, type Instruction, runLogback } from '../../../test/services/logback.ts';
+import { base64, type Instruction, logback, runLogback } from '../../../test/services/logback.ts';
+import { noteServer } from '../../../test/services/proof.ts';
 import { privateDirectory, startOrSkip } from '../../../test/services/service.ts';
 import { Zone } from './date-pattern.ts';
 import { FileNamePattern } from './file-name-pattern.ts';
@@ -221,6 +222,7 @@ test('lines are those of Logback, byte for byte', async (t) => {
     runLogback([instruction(fullTrace), ...cases.map(instruction)], timeZone),
   );
   if (!answers) return;
+  await noteServer(t.fullName, logback);
   assert.equal(answers.length, cases.length + 1);
   const exception = Buffer.from(answers.shift()!, 'base64').toString();
   assert.match(exception, /broken.*Caused by: .*common frames omitted/s);
@@ -403,6 +405,7 @@ test('files are those of Logback: names, contents, roll-over, history, cap', asy
   }
   const answers = await startOrSkip(t, () => runLogback(instructions, timeZone));
   if (!answers) return;
+  await noteServer(t.fullName, logback);
   assert.equal(answers.length, cases.length);
   for (const [at, each] of cases.entries())
     await t.test(each.title, async () => {

@@ -428,7 +428,7 @@ describe('the form of a connection', () => {
     await page.getByRole('button', { name: 'Test' }).last().click();
     await page
       .getByRole('region', { name: /production/ })
-      .getByText(/^works/)
+      .getByText(/^Works/)
       .waitFor({ timeout: 30_000 });
     assert.equal(await stored('tried'), undefined);
     assert.deepEqual(faults, []);

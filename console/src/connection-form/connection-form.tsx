@@ -224,7 +224,7 @@ export function ConnectionForm({
       <Stack gap="md" maw={920}>
         {readonly && <Alert color="yellow">{stored ? texts.readonly : texts.notCreatable}</Alert>}
         {stored && newerTag !== undefined && newerTag !== stored.etag && (
-          <Alert color="orange" role="status">
+          <Alert color="yellow" role="status">
             <Group justify="space-between">
               <Text size="sm">{texts.changedMeanwhile}</Text>
               <Button size="xs" variant="default" onClick={() => void compare()}>

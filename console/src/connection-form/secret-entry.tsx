@@ -141,7 +141,7 @@ export function SecretEntry({
               {fileFault && <Input.Error>{fileFault}</Input.Error>}
             </Group>
           )}
-          {stored && text === '' && (
+          {stored && text === '' && !error && (
             <Text size="xs" c="dimmed">
               {texts.replaceEmpty}
             </Text>
@@ -165,12 +165,7 @@ export function SecretEntry({
           <TemplatePreview text={text} variables={variables} targets={targets} />
         </>
       )}
-      {error && (
-        <Input.Error>
-          {error}
-          {chosen === 'keep' && ` ${texts.typeAgain}`}
-        </Input.Error>
-      )}
+      {error && <Input.Error>{chosen === 'keep' ? texts.typeAgain(error) : error}</Input.Error>}
     </Stack>
   );
 }

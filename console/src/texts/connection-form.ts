@@ -63,7 +63,7 @@ export const connectionForm = {
     periods: 'periods',
   } as Readonly<Record<string, string>>,
   fault: (field: string, message: string) => (/^[a-z]/.test(message) ? `${field} ${message}` : message),
-  typeAgain: 'Type it again below.',
+  typeAgain: (message: string) => `${message}. Type it again.`,
   characters: (count: number) => `${count.toLocaleString('en')} characters`,
 
   variableFor: (field: string) => `Use a variable for ${field}`,

@@ -80,7 +80,8 @@ test('security 23: after SIGKILL at any instant every answered write is there wh
       writeUntilDead(running.url, `r${round}w${writer}`),
     );
     // A slow machine takes longer than that for the first one alone.
-    for (const deadline = Date.now() + 30_000; answered === earlier && Date.now() < deadline; ) await sleep(5);
+    for (const deadline = Date.now() + 30_000; answered === earlier && Date.now() < deadline; )
+      await sleep(5);
     await sleep(Math.random() * 500);
     running.child.kill('SIGKILL');
     const ending = await running.ended;

@@ -79,7 +79,6 @@ test('a dangerous parameter is refused by name, one without effect is said', () 
 });
 
 test('a URL with variables is judged when they are resolved', () => {
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: a reference as it is written
   const jdbcUrl = 'jdbc:postgresql://${HOST}:5432/db';
   assert.equal(parse({ jdbcUrl }).config['dbType'], 'POSTGRES');
   const resolved = parseConnection(definition, { ...ground, jdbcUrl }, { resolved: true });

@@ -84,6 +84,7 @@ function UserForm({ loaded, onClose, onSaved }: Props & { loaded: Loaded<User> |
             value={password}
             onChange={(event) => setPassword(event.currentTarget.value)}
             error={faultAt(failure, 'password')}
+            aria-invalid={faultAt(failure, 'password') !== undefined}
             required={before === null}
             autoComplete="new-password"
             maxLength={1024}

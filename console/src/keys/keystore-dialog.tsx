@@ -214,6 +214,7 @@ function DraftFields({
             value={draft.password}
             onChange={(event) => onChange({ password: event.currentTarget.value })}
             error={fault('password')}
+            aria-invalid={fault('password') !== undefined}
             autoComplete="new-password"
             maxLength={1024}
           />

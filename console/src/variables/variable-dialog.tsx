@@ -151,7 +151,10 @@ function VariableForm({ project, loaded, onClose, onSaved }: Props & { loaded: L
               label={texts.allowedHosts}
               description={texts.allowedHostsHelp}
               value={allowedHosts}
-              onChange={setAllowedHosts}
+              // Whatever way several came in at once.
+              onChange={(hosts) =>
+                setAllowedHosts(hosts.flatMap((host) => host.split(/[\s,]+/)).filter(Boolean))
+              }
               error={faultAt(failure, 'allowedHosts') ?? hostFault(failure, allowedHosts)}
               splitChars={[',', ' ']}
               acceptValueOnBlur

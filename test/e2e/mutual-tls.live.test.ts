@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
+import { pipeline } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { type MutualTlsSite, proveMutualTls, startMutualTlsSite } from '../harness/mutual-tls.ts';
+import { startMongodb } from '../services/mongodb.ts';
 import { startPostgresql } from '../services/postgresql.ts';
 import { startProftpd } from '../services/proftpd.ts';
 import { startRsyslog } from '../services/rsyslog.ts';
+import { startFront, startSearchNode } from '../services/search-node.ts';
 import { startOrSkip } from '../services/service.ts';
 import { startSlapd } from '../services/slapd.ts';
 import { startPostfix } from '../services/smtp.ts';
@@ -212,6 +215,64 @@ const proofs: Record<string, (t: TestContext, site: MutualTlsSite) => Promise<vo
         input: { filter: '(ou=people)' },
         refused: { stage: 'authenticate', codes: ['tls_failed', 'connection_lost'] },
       });
+  },
+
+  async 'elasticsearch, by a proxy that demands certificates before OpenSearch'(t, site) {
+    const node = await startOrSkip(t, () => startSearchNode('opensearch'));
+    if (!node) return;
+    t.after(() => node.stop());
+    const front = await startFront(node, { certificate: site.certificate, clientCaPem: site.caPem });
+    t.after(() => front[Symbol.asyncDispose]());
+    const trust = async (which: 'root' | 'stranger') => {
+      const { file, password } = await site.truststore('PKCS12 by keytool', which);
+      return { caTruststoreFile: file, caTruststoreFilePass: password };
+    };
+    await proveMutualTls(t, site, 'elasticsearch', {
+      body: {
+        type: 'elasticsearch',
+        elasticHostList: [{ scheme: 'https', host: 'localhost', port: front.port }],
+        encryptCommunication: true,
+        encryptCommunicationType: 'CERT_AND_PRIVATE_KEY_IN_PKCS_12',
+      },
+      trust,
+      key: async (identity) => {
+        const { file, password } = await site.keystore('PKCS12 by openssl', identity);
+        return { caKeystoreFile: file, caKeystoreFilePass: password };
+      },
+      keystore: 'PKCS12 by openssl',
+      truststore: 'PKCS12 by keytool',
+      operation: 'index',
+      input: { index: 'mutual', document: { text: 'by certificate' } },
+      // Without a keystore such a connection is not valid.
+      without: 'stranger',
+      // With TLS 1.3 the client is done before the server looks at the certificate.
+      refused: { stage: 'operate', codes: ['tls_failed', 'connection_lost'] },
+    });
+  },
+
+  async 'MongoDB, by a proxy that demands certificates before mongo-java-server'(t, site) {
+    const server = await startOrSkip(t, () => startMongodb());
+    if (!server) return;
+    t.after(() => server.stop());
+    const proxy = createTlsServer(demanding(site), (client) => {
+      const upstream = connect({ host: server.host, port: server.port });
+      pipeline(client, upstream, client, () => {});
+    });
+    proxy.on('tlsClientError', () => {});
+    const port = await listen(t, proxy);
+    await proveMutualTls(t, site, 'mongodb', {
+      body: {
+        type: 'database',
+        dbType: 'MONGODB',
+        jdbcUrl: `mongodb://localhost:${port}/orders?tls=true`,
+        useCredentials: false,
+      },
+      keystore: 'PKCS12 by keytool',
+      truststore: 'JKS by keytool',
+      operation: 'insert',
+      input: { collection: 'mutual', documents: [{ text: 'by certificate' }] },
+      refused: { stage: 'authenticate', codes: ['tls_failed', 'connection_lost'] },
+    });
   },
 };
 

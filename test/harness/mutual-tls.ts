@@ -155,6 +155,8 @@ export interface MutualTlsCase {
   body: Record<string, unknown>;
   /** Fields in place of `trustStoreName`, for a type that takes its trust otherwise. */
   trust?: (which: 'root' | 'stranger', site: MutualTlsSite) => Promise<Record<string, unknown>>;
+  /** Fields in place of `keyStoreName`, for a type that takes its key otherwise. */
+  key?: (identity: Identity, site: MutualTlsSite) => Promise<Record<string, unknown>>;
   keystore: KeystoreKind;
   truststore: KeystoreKind;
   operation: string;
@@ -185,9 +187,13 @@ export async function proveMutualTls(
     : async (which: 'root' | 'stranger') => ({
         trustStoreName: await store(`${name}-${which}`, await site.truststore(proof.truststore, which)),
       });
-  const keyStoreName = await store(`${name}-client`, await site.keystore(proof.keystore, 'client'));
-  const trusted = await trustBy('root');
-  const body = { ...proof.body, ...trusted, keyStoreName, name };
+  const keyOf = proof.key
+    ? (identity: Identity) => proof.key!(identity, site)
+    : async (identity: Identity) => ({
+        keyStoreName: await store(`${name}-key-${identity}`, await site.keystore(proof.keystore, identity)),
+      });
+  const bare = { ...proof.body, ...(await trustBy('root')), name };
+  const body = { ...bare, ...(await keyOf('client')) };
   const path = `${base}/connections/${name}/`;
   const stagesOf = async (asked: Record<string, unknown>) => {
     const answer = await ok('POST', `${base}/connection-test/?timeoutMs=25000`, asked);
@@ -208,12 +214,8 @@ export async function proveMutualTls(
   });
 
   await t.test(`${name}: refused without a certificate that the server knows`, async () => {
-    const { keyStoreName: _, ...rest } = body;
-    const unknown =
-      proof.without === 'stranger'
-        ? await store(`${name}-unknown`, await site.keystore(proof.keystore, 'stranger'))
-        : undefined;
-    const { success, stages } = await stagesOf(unknown ? { ...rest, keyStoreName: unknown } : rest);
+    const asked = proof.without === 'stranger' ? { ...bare, ...(await keyOf('stranger')) } : bare;
+    const { success, stages } = await stagesOf(asked);
     assert.equal(success, false, JSON.stringify(stages));
     const failed = stages.find(({ status }) => status === 'failed');
     assert.equal(failed?.stage, proof.refused.stage, JSON.stringify(stages));

@@ -241,7 +241,8 @@ for (const product of brokers)
       const openWire = await stagesOf(
         config(broker, { brokerURL: `amqp://${broker.host}:${broker.port}`, connectTimeout: 5000 }),
       );
-      assert.equal(openWire.authenticate?.code, 'protocol_error');
+      // Artemis says nothing to who speaks another protocol.
+      assert.equal(openWire.authenticate?.code, product === 'Artemis' ? 'target_timeout' : 'protocol_error');
     });
 
     test('brokers are tried in turn, and a crash loses nothing that was answered', async (t) => {

@@ -377,7 +377,9 @@ for (const product of brokers)
       );
       const nobody = await stagesOf(config(broker, { username: undefined, password: undefined } as never));
       assert.equal(nobody.authenticate?.code, 'authentication_failed');
-      const secure = await stagesOf(config(broker, { brokerURL: `ssl://${broker.host}:${broker.port}` }));
+      const secure = await stagesOf(
+        config(broker, { brokerURL: `ssl://${broker.host}:${broker.port}`, connectTimeout: 3000 }),
+      );
       assert.equal(secure.tls?.status, 'failed');
       const clear = await stagesOf(
         config(broker, { brokerURL: `tcp://${broker.host}:${broker.tlsPort}`, connectTimeout: 3000 }),

@@ -118,7 +118,7 @@ export async function testStages(
           real.hint('The cluster wants a log-in: switch authenticate on.');
           throw error;
         });
-      stages.skip('authenticate', 'authenticate is off, and the cluster wants no log-in');
+      stages.skip('authenticate', `authenticate is off${error ? '' : ', and the cluster wants no log-in'}`);
       if (error) await stages.run('operate', () => Promise.reject(error));
     }
     await stages.run('operate', (note) => operate(cluster, config, left(), greeting, note, signal));

@@ -523,7 +523,7 @@ for (const product of searchProducts)
         elasticsearchMajorVersion: 'ES_9',
       });
       assert.equal(operate.status, 'passed', JSON.stringify(operate));
-      assert.match(operate.detail ?? '', /cluster plugboard-test, (OpenSearch 2|Elasticsearch 7)/);
+      assert.match(operate.detail ?? '', /cluster plugboard-test, (OpenSearch [12]|Elasticsearch 7)/);
       assert.match(operate.detail ?? '', /health (green|yellow), 1 node/);
       assert.match(operate.hint ?? '', /is ES_9, but the cluster is/);
       assert.match(operate.hint ?? '', new RegExp(`no index, alias or data stream ${indexName}`));

@@ -342,6 +342,14 @@ export class Plugboard {
     return this.#testEvents(path, { body, query: { ...query } }, signal);
   }
 
+  /** Accepts the SSH host key that an environment refused; `fingerprint` is the one that the refusal named. */
+  trustHostKey(project: string, name: string, fingerprint: string, query: { environment?: string } = {}) {
+    return this.request<ChangeAnswer>('POST', `${connections(project, name)}trust-host-key/`, {
+      body: { fingerprint },
+      query,
+    });
+  }
+
   /** Runs an operation of a connection and answers its result. */
   async call<Result = unknown>(
     project: string,

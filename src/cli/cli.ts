@@ -158,6 +158,34 @@ const commands: RunnableCommand[] = [
     },
   },
   {
+    words: 'trust-host-key',
+    arguments: [connection, 'FINGERPRINT'],
+    summary: 'Accepts an SSH host key that was refused because another one is pinned.',
+    options: {
+      environment: { value: 'NAME', description: 'Required where the connection has several.' },
+    },
+    examples: [
+      'plugboard trust-host-key MyProject/my-server SHA256:nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8',
+    ],
+    async run(api, parsed, print) {
+      const [argument, fingerprint] = parsed.positionals as [string, string];
+      const { project, name } = connectionOf(argument);
+      const environment = parsed.text('environment');
+      const answer = await api.trustHostKey(project, name, fingerprint, {
+        ...(environment === undefined ? {} : { environment }),
+      });
+      const deployed = answer.deploymentResult?.deploymentResults ?? [];
+      print.answer(
+        answer,
+        [
+          `Host key ${fingerprint} trusted.`,
+          ...deployed.map(({ environmentName, message }) => `${environmentName}: ${message}`),
+        ].join('\n'),
+      );
+      return answer.deploymentResult?.success === false ? exitCodes.failed : exitCodes.done;
+    },
+  },
+  {
     words: 'call',
     arguments: [connection, 'OPERATION'],
     summary: 'Runs an operation of a connection and prints its result.',

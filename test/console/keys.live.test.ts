@@ -95,7 +95,7 @@ describe('the page of keys', () => {
     assert.equal(await wrong.getAttribute('aria-invalid'), 'true');
     assert.ok(await staging.getByText(/password/i).count());
     assert.equal(await production.locator('[aria-invalid=true]').count(), 0);
-    assert.ok(await wrong.evaluate('(input) => input === document.activeElement'));
+    await wrong.and(page.locator(':focus')).waitFor();
     await wrong.fill(password);
     await dialog.getByRole('button', { name: 'Save' }).click();
 

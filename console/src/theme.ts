@@ -34,7 +34,7 @@ export const contrast: CSSVariablesResolver = () => ({
   dark: {
     '--mantine-color-teal-filled-hover': '#066649',
     '--mantine-color-dimmed': '#a6a9ad',
-    '--mantine-color-placeholder': '#8f9499',
+    '--mantine-color-placeholder': '#989da2',
     '--mantine-color-teal-light-color': '#b5f5dc',
     '--mantine-color-red-light-color': '#ffdcdc',
     '--mantine-color-blue-light-color': '#cfe6ff',

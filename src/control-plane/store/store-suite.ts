@@ -359,6 +359,34 @@ export function storeSuite(create: () => Promise<Open>): void {
       assert.equal(await database.get('select revision from revisions'), undefined);
     });
 
+    it('pin one host key for a server in an environment, by the first that commits', async () => {
+      const { database } = await openNew();
+      await database.write(async (tx) => {
+        await insertConnection(tx, 'c', 'p');
+        await tx.run("insert into environments (id, name, type, created_at) values ('e', 'e', 'TEST', 1)");
+      });
+      const pin = (fingerprint: string, server = 'a:22') =>
+        database.write((tx) =>
+          tx.run(
+            `insert into host_keys (connection_id, environment_id, server, algorithm, fingerprint, pinned_at, pinned_by)
+              values ('c', 'e', $1, 'ssh-ed25519', $2, 1, 'me') on conflict (connection_id, environment_id, server) do nothing`,
+            [server, fingerprint],
+          ),
+        );
+      const inserted = await Promise.all(['one', 'two', 'three', 'four'].map((key) => pin(key)));
+      assert.equal(inserted.filter((rows) => rows === 1).length, 1);
+      assert.equal(await pin('another', 'b:22'), 1);
+      const rows = await database.all<{ fingerprint: string }>(
+        'select fingerprint from host_keys order by server',
+      );
+      assert.deepEqual(
+        rows.map(({ fingerprint }) => fingerprint),
+        [['one', 'two', 'three', 'four'][inserted.indexOf(1)], 'another'],
+      );
+      await database.write((tx) => tx.run("delete from environments where id = 'e'"));
+      assert.deepEqual(await database.all('select server from host_keys'), []);
+    });
+
     it('take no text for an integer', async () => {
       const { database } = await openNew();
       await assert.rejects(

@@ -1,8 +1,8 @@
 import { AppError } from '../../errors.ts';
 import { type ConnectorContext, defineConnector, type StageNote, type Stages } from '../connector.ts';
+import { SessionPool } from '../transport/session-pool.ts';
 import { email } from './email.definition.ts';
 import { composeMail, type MailInput } from './mail-message.ts';
-import { SessionPool } from './session-pool.ts';
 import { advised, classifySmtpError } from './smtp-errors.ts';
 import { dial, SmtpSession, upgrade } from './smtp-session.ts';
 import { type EmailConfig, readSettings, type SmtpSettings } from './smtp-settings.ts';
@@ -10,18 +10,22 @@ import { type EmailConfig, readSettings, type SmtpSettings } from './smtp-settin
 interface LiveEmail {
   readonly settings: SmtpSettings;
   readonly sender: string | undefined;
-  readonly pool: SessionPool;
+  readonly pool: SessionPool<SmtpSession>;
   /** Aborted by close and by the worker. */
   readonly signal: AbortSignal;
   readonly closing: AbortController;
 }
+
+const maxSessions = 5;
+/** Shorter than the five minutes that servers wait at least (RFC 5321 4.5.3.2.7). */
+const idleMs = 60_000;
 
 /** Sends mail by nodemailer over sockets of the worker's network. */
 export const emailConnector = defineConnector<typeof email, LiveEmail>(email, {
   open(config, ctx) {
     const settings = readSettings(config, ctx);
     const closing = new AbortController();
-    const pool = new SessionPool((signal) => openSession(settings, signal));
+    const pool = new SessionPool((signal) => openSession(settings, signal), { maxSessions, idleMs });
     const signal = AbortSignal.any([ctx.signal, closing.signal]);
     return { settings, sender: defaultSender(config), pool, signal, closing };
   },
@@ -73,25 +77,26 @@ async function openSession(settings: SmtpSettings, signal: AbortSignal): Promise
 async function send(live: LiveEmail, input: MailInput, signal: AbortSignal) {
   const mail = await composeMail(input, { sender: live.sender, charset: live.settings.charset });
   for (let attempt = 1; ; attempt++) {
-    const session = await live.pool.acquire(signal);
-    const isReused = session.mails > 0;
-    let started = false;
-    try {
-      const { accepted, rejected, response } = await session.send(mail, signal, () => {
-        started = true;
-      });
-      return { messageId: mail.messageId, accepted, rejected, response };
-    } catch (error) {
-      const failure = classifySmtpError(error);
-      // nodemailer leaves the transaction of a refused mail open.
-      if (session.alive) await session.reset(signal).catch(() => session.destroy());
-      // The server ended a session that had been idle; nothing of the mail was sent, so it cannot arrive twice.
-      const isStale =
-        isReused && !started && (failure.code === 'connection_lost' || failure.code === 'target_busy');
-      if (!isStale || session.alive || attempt > 5) throw advised(failure, live.settings);
-    } finally {
-      live.pool.release(session);
-    }
+    const sent = await live.pool.use(signal, async (session, isReused) => {
+      let started = false;
+      try {
+        return await session.send(mail, signal, () => {
+          started = true;
+        });
+      } catch (error) {
+        const failure = classifySmtpError(error);
+        // nodemailer leaves the transaction of a refused mail open.
+        if (session.alive) await session.reset(signal).catch(() => session.destroy());
+        // The server ended a session that had been idle; nothing of the mail was sent, so it cannot arrive twice.
+        const isStale =
+          isReused && !started && (failure.code === 'connection_lost' || failure.code === 'target_busy');
+        if (!isStale || session.alive || attempt > 5) throw advised(failure, live.settings);
+        return undefined;
+      }
+    });
+    if (!sent) continue;
+    const { accepted, rejected, response } = sent;
+    return { messageId: mail.messageId, accepted, rejected, response };
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { AppError } from '../../errors.ts';
+import { abortError } from '../transport/session-pool.ts';
 
 /** A reply of an SMTP server (RFC 5321 4.2). */
 export interface SmtpReply {
@@ -82,13 +83,6 @@ export function parseReply(received: string): SmtpReply | undefined {
   }
   if (!/^(\d{0,3}|\d{3}[ -].*)$/s.test(rest)) throw notSmtp(received);
   return undefined;
-}
-
-/** What an aborted signal stands for: its reason where that is an error of ours. */
-export function abortError(signal: AbortSignal): AppError {
-  return signal.reason instanceof AppError
-    ? signal.reason
-    : new AppError('cancelled', undefined, { cause: signal.reason });
 }
 
 function notSmtp(received: string): AppError {

@@ -3,9 +3,10 @@ import { Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import SMTPConnection, { type SMTPConnectionSendInfo } from 'nodemailer/lib/smtp-connection';
 import { AppError } from '../../errors.ts';
+import { abortError, type PooledSession } from '../transport/session-pool.ts';
 import type { MailMessage } from './mail-message.ts';
 import { classifySmtpError, refusedGreeting, tlsNotOffered } from './smtp-errors.ts';
-import { abortError, exchange } from './smtp-reply.ts';
+import { exchange } from './smtp-reply.ts';
 import type { SmtpSettings } from './smtp-settings.ts';
 
 /** A TCP connection to the server, greeted when the server speaks first there. */
@@ -55,15 +56,18 @@ async function readGreeting(socket: Socket, settings: SmtpSettings, signal: Abor
   throw refusedGreeting(greeting);
 }
 
+/** Servers limit the mails of one session; Postfix and Exchange allow at least this many. */
+const maxMailsPerSession = 100;
+
 /** An SMTP session over a ready socket. A session that failed is dead; only refused mails leave it usable. */
-export class SmtpSession {
+export class SmtpSession implements PooledSession {
   readonly settings: SmtpSettings;
-  /** Mails sent or refused so far. */
-  mails = 0;
   readonly #connection: SMTPConnection;
   readonly #socket: Socket;
   readonly #listeners = new Set<(error: unknown) => void>();
   #ended: unknown;
+  /** Mails sent or refused so far. */
+  #mails = 0;
 
   private constructor(settings: SmtpSettings, socket: Socket) {
     this.settings = settings;
@@ -102,6 +106,10 @@ export class SmtpSession {
 
   get alive(): boolean {
     return this.#ended === undefined && !this.#socket.destroyed;
+  }
+
+  get spent(): boolean {
+    return this.#mails >= maxMailsPerSession;
   }
 
   get socket(): Socket {
@@ -182,7 +190,7 @@ export class SmtpSession {
         'request_rejected',
         'The server takes no address with characters beyond ASCII (SMTPUTF8)',
       );
-    this.mails++;
+    this.#mails++;
     this.#socket.setTimeout(settings.readTimeoutMs);
     const content = Readable.from(slices(mail.bytes, onStart), { objectMode: false });
     // While the mail is written no reply is due, so silence is a stalled write; after it, a slow check.

@@ -3,6 +3,10 @@ import { AppError } from '../../errors.ts';
 /** A session with a server that one caller uses at a time. */
 export interface PooledSession {
   readonly alive: boolean;
+  /** Has served as often as the server lets one session: it is ended instead of kept. */
+  readonly spent?: boolean;
+  /** Called before the session waits for its next caller. */
+  rest?(): void;
   /** Calls `listener` when the session ends by itself; answers how to stop listening. */
   onEnd(listener: () => void): () => void;
   /** Says goodbye and closes, by force after a second; never rejects. */
@@ -100,11 +104,17 @@ export class SessionPool<S extends PooledSession> {
       this.#vacate();
       return;
     }
+    if (session.spent) {
+      void session.quit();
+      this.#vacate();
+      return;
+    }
     const waiter = this.#waiters.shift();
     if (waiter) {
       waiter.take(session);
       return;
     }
+    session.rest?.();
     const timer = setTimeout(() => this.#dropIdle(session), this.#idleMs).unref();
     // A server may end an idle session whenever it likes.
     const forget = session.onEnd(() => this.#dropIdle(session));

@@ -69,9 +69,11 @@ describe('the page of variables', () => {
     // It cannot become visible without being typed again.
     await page.getByRole('button', { name: 'Edit API_KEY' }).click();
     await edit.getByRole('checkbox', { name: 'Hidden: production' }).uncheck();
-    await value.fill('');
     await edit.getByRole('button', { name: 'Save' }).click();
-    await page.getByRole('status').waitFor();
+    await edit.getByText('must be given again to become visible').waitFor();
+    assert.equal(await value.getAttribute('aria-invalid'), 'true');
+    await edit.getByRole('button', { name: 'Cancel' }).click();
+    await row.getByText('production: hidden').waitFor();
     assert.ok(!(await page.content()).includes(secret));
     assert.ok(!console.plugboard.log.some((line) => line.includes(secret)));
     assert.deepEqual(faults, []);

@@ -44,7 +44,8 @@ function draftOf(value: string | null, visible: boolean): Draft {
 }
 
 function bodyOf({ value, hidden, stored }: Draft) {
-  return { value: value === '' && hidden && stored ? null : value, visible: !hidden };
+  // Nothing typed is never "empty it": a stored value that is to be visible has to be typed again, as the API says.
+  return { value: value === '' && stored ? null : value, visible: !hidden };
 }
 
 function VariableForm({ project, loaded, onClose, onSaved }: Props & { loaded: Loaded<Variable> | null }) {

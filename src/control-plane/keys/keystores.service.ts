@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { AppError, type FieldFault } from '../../errors.ts';
 import type { OpenedKeystore } from '../../trust-material/keystore.ts';
-import { recordAudit } from '../audit/audit.service.ts';
 import type { Permission, Principal } from '../auth/permissions.ts';
-import type { Redeployment, ReferrerCaller, Referrers } from '../connections/referrers.ts';
+import type { Referrers } from '../connections/referrers.ts';
 import { contentTag, type Precondition } from '../server/entity-tag.ts';
 import type { NamedChange, NamedObjects } from '../server/named-object.routes.ts';
+import { createNamedWrites } from '../server/named-object-writes.ts';
 import type { ProjectRow } from '../server/route-access.ts';
-import { type Database, isUniqueViolation, type Queries, type Transaction } from '../store/database.ts';
+import type { Database, Queries, Transaction } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
 import type { Tables } from '../store/tables.ts';
 import {
@@ -83,17 +83,14 @@ export function createKeystores(parts: {
   referrers: Referrers;
 }): NamedObjects<KeystoreInput, KeystoreView> {
   const { db, sealer, referrers } = parts;
+  const writes = createNamedWrites('keystore', parts);
 
   async function load(
     queries: Pick<Queries, 'all' | 'get'>,
     project: ProjectRow,
     name: string,
   ): Promise<Stored> {
-    const row = await queries.get<KeystoreRow>(
-      'select * from keystores where project_id = $1 and name = $2',
-      [project.id, name],
-    );
-    if (!row) throw new AppError('not_found', `Keystore (name: ${name}) was not found!`);
+    const row = await writes.find(queries, project, name);
     const files = await queries.all<FileRow>('select * from keystore_files where keystore_id = $1', [row.id]);
     return { row, files: new Map(files.map((file) => [file.environment, file])) };
   }
@@ -263,36 +260,9 @@ export function createKeystores(parts: {
         );
   }
 
-  async function audit(
-    tx: Transaction,
-    caller: ReferrerCaller,
-    project: ProjectRow,
-    action: string,
-    target: string,
-    details: Record<string, unknown>,
-  ): Promise<void> {
-    await recordAudit(tx, {
-      actor: caller.actor,
-      requestId: caller.requestId,
-      project: project.name,
-      action: `keystore.${action}`,
-      target,
-      details,
-    });
-  }
-
-  function nameTaken(error: unknown, name: string): unknown {
-    if (!isUniqueViolation(error, 'keystores_name')) return error;
-    return new AppError('bad_request', `Keystore (name: ${name}) already exists!`, {
-      details: { validationErrors: [{ field: 'name', message: 'already exists in this project' }] },
-    });
-  }
-
   return {
     async list(_principal, project) {
-      const rows = await db.all<KeystoreRow>('select * from keystores where project_id = $1 order by name', [
-        project.id,
-      ]);
+      const rows = await writes.rows(project);
       const files = await db.all<FileRow>(
         'select f.* from keystore_files f join keystores k on k.id = f.keystore_id where k.project_id = $1',
         [project.id],
@@ -311,27 +281,15 @@ export function createKeystores(parts: {
       const { files, warnings } = await check(project, input, new Map());
       demandEnvironments(caller, project, [...files.keys()]);
       const id = randomUUID();
-      const now = Date.now();
-      try {
-        const redeployment = await db.write(async (tx) => {
-          const target = { kind: 'keystore', name: input.name } as const;
-          const rows = await referrers.find(tx, project.id, target);
-          await referrers.demandMove(tx, caller, project, rows, target);
-          await tx.run(
-            'insert into keystores (id, project_id, name, description, version, created_at, updated_at) values ($1, $2, $3, $4, 1, $5, $5)',
-            [id, project.id, input.name, input.description ?? null, now],
-          );
-          await writeFiles(tx, project.id, id, [], files);
-          await audit(tx, caller, project, 'create', input.name, {
-            environments: [...files.keys()],
-            connections: rows.map(({ name }) => name),
-          });
-          return referrers.redeploy(tx, project, rows);
-        });
-        return { warnings, redeployment };
-      } catch (error) {
-        throw nameTaken(error, input.name);
-      }
+      const details = { environments: [...files.keys()] };
+      const redeployment = await writes.create(caller, project, input.name, details, async (tx) => {
+        await tx.run(
+          'insert into keystores (id, project_id, name, description, version, created_at, updated_at) values ($1, $2, $3, $4, 1, $5, $5)',
+          [id, project.id, input.name, input.description ?? null, Date.now()],
+        );
+        await writeFiles(tx, project.id, id, [], files);
+      });
+      return { warnings, redeployment };
     },
 
     async update(caller, project, name, input, precondition: Precondition): Promise<NamedChange> {
@@ -341,47 +299,31 @@ export function createKeystores(parts: {
         const { files, warnings } = await check(project, input, stored.files);
         const changed = changedIn(project.id, stored.files, files);
         demandEnvironments(caller, project, changed);
-        let redeployment: Redeployment | undefined;
-        try {
-          redeployment = await db.write(async (tx) => {
-            const target = { kind: 'keystore', name } as const;
+        const redeployment = await writes.update(
+          caller,
+          project,
+          { name, newName: input.name },
+          async (tx) => {
             const written = await tx.run(
               'update keystores set name = $1, description = $2, version = version + 1, updated_at = $3 where id = $4 and version = $5',
               [input.name, input.description ?? null, Date.now(), stored.row.id, stored.row.version],
             );
             if (written === 0) return undefined;
-            let rows = changed.length > 0 ? await referrers.find(tx, project.id, target) : [];
-            await referrers.demandMove(tx, caller, project, rows, target);
             if (changed.length > 0)
               await writeFiles(tx, project.id, stored.row.id, stored.files.keys(), files);
-            if (input.name !== name) {
-              const renamed = await referrers.rename(tx, caller, project, target, input.name);
-              rows = [...renamed, ...rows.filter(({ id }) => !renamed.some((one) => one.id === id))];
-            }
-            await audit(tx, caller, project, 'update', input.name, {
-              environments: changed,
-              connections: rows.map((row) => row.name),
-              ...(input.name === name ? {} : { renamedFrom: name }),
-            });
-            return referrers.redeploy(tx, project, rows);
-          });
-        } catch (error) {
-          throw nameTaken(error, input.name);
-        }
+            return { isMoved: changed.length > 0, details: { environments: changed } };
+          },
+        );
         if (redeployment) return { warnings, redeployment };
       }
       throw new AppError('unavailable', 'The keystore is being changed by others all the time; try again');
     },
 
-    async remove(caller, project, name, precondition) {
-      await db.write(async (tx) => {
+    remove(caller, project, name, precondition) {
+      return writes.remove(caller, project, name, async (tx) => {
         const stored = await load(tx, project, name);
         precondition(tagged(stored));
         demandEnvironments(caller, project, [...stored.files.keys()]);
-        await tx.run('update keystores set version = version + 1 where id = $1', [stored.row.id]);
-        await referrers.demandNone(tx, project.id, { kind: 'keystore', name });
-        await tx.run('delete from keystores where id = $1', [stored.row.id]);
-        await audit(tx, caller, project, 'delete', name, {});
       });
     },
   };

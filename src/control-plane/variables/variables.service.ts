@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { AppError, type FieldFault } from '../../errors.ts';
-import { recordAudit } from '../audit/audit.service.ts';
 import type { Access } from '../auth/access.ts';
 import type { Permission, Principal } from '../auth/permissions.ts';
-import type { Redeployment, ReferrerCaller, Referrers } from '../connections/referrers.ts';
+import type { ReferrerCaller, Referrers } from '../connections/referrers.ts';
 import { contentTag, type Precondition } from '../server/entity-tag.ts';
 import type { NamedChange, NamedObjects } from '../server/named-object.routes.ts';
+import { createNamedWrites } from '../server/named-object-writes.ts';
 import type { ProjectRow } from '../server/route-access.ts';
-import { type Database, isUniqueViolation, type Queries, type Transaction } from '../store/database.ts';
+import type { Database, Queries, Transaction } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
 import type { Tables } from '../store/tables.ts';
 import { GLOBAL, openValue, placeOfValue } from './variable-values.ts';
@@ -57,27 +57,14 @@ export function createVariables(parts: {
   referrers: Referrers;
 }): NamedObjects<VariableInput, VariableView> {
   const { db, sealer, access, referrers } = parts;
-
-  const notFound = (name: string) => new AppError('not_found', `Variable (name: ${name}) was not found!`);
+  const writes = createNamedWrites('variable', parts);
 
   async function load(queries: ReadOnly, project: ProjectRow, name: string): Promise<Stored> {
-    const row = await queries.get<VariableRow>(
-      'select * from variables where project_id = $1 and name = $2',
-      [project.id, name],
-    );
-    if (!row) throw notFound(name);
+    const row = await writes.find(queries, project, name);
     const values = await queries.all<ValueRow>('select * from variable_values where variable_id = $1', [
       row.id,
     ]);
     return { row, values: new Map(values.map((value) => [value.environment, value])) };
-  }
-
-  /** Until the transaction ends it stays as it is, and no connection comes to it. */
-  async function hold(tx: Transaction, project: ProjectRow, name: string): Promise<void> {
-    await tx.run('update variables set version = version where project_id = $1 and name = $2', [
-      project.id,
-      name,
-    ]);
   }
 
   /** A grant narrowed to environments sees and changes the values of these alone. */
@@ -219,37 +206,12 @@ export function createVariables(parts: {
   const isHidden = (values: ReadonlyMap<string, NewValue>) =>
     [...values.values()].some(({ visible }) => !visible);
 
-  async function audit(
-    tx: Transaction,
-    caller: ReferrerCaller,
-    project: ProjectRow,
-    action: string,
-    target: string,
-    details: Record<string, unknown>,
-  ): Promise<void> {
-    await recordAudit(tx, {
-      actor: caller.actor,
-      requestId: caller.requestId,
-      project: project.name,
-      action: `variable.${action}`,
-      target,
-      details,
-    });
-  }
-
   const namesOf = (environments: readonly string[]) =>
     environments.map((environment) => (environment === GLOBAL ? '(global)' : environment));
 
-  const alreadyExists = (name: string) =>
-    new AppError('bad_request', `Variable (name: ${name}) already exists!`, {
-      details: { validationErrors: [{ field: 'name', message: 'already exists in this project' }] },
-    });
-
   return {
     async list(principal, project) {
-      const rows = await db.all<VariableRow>('select * from variables where project_id = $1 order by name', [
-        project.id,
-      ]);
+      const rows = await writes.rows(project);
       const values = await db.all<ValueRow>(
         'select v.* from variable_values v join variables o on o.id = v.variable_id where o.project_id = $1',
         [project.id],
@@ -269,96 +231,60 @@ export function createVariables(parts: {
       const values = newValues(project, input, new Map());
       demandEnvironments(caller, project, [...values.keys()]);
       const id = randomUUID();
-      const now = Date.now();
-      try {
-        const redeployment = await db.write(async (tx) => {
-          const target = { kind: 'variable', name: input.name } as const;
-          const rows = await referrers.find(tx, project.id, target);
-          await referrers.demandMove(tx, caller, project, rows, target);
-          await tx.run(
-            `insert into variables (id, project_id, name, description, version, created_at, updated_at, global, allowed_hosts)
-              values ($1, $2, $3, $4, 1, $5, $5, $6, $7)`,
-            [
-              id,
-              project.id,
-              input.name,
-              input.description ?? null,
-              now,
-              input.global ? 1 : 0,
-              JSON.stringify(input.allowedHosts ?? []),
-            ],
-          );
-          await writeValues(tx, project.id, id, new Map(), values);
-          await audit(tx, caller, project, 'create', input.name, {
-            values: namesOf([...values.keys()]),
-            connections: rows.map(({ name }) => name),
-          });
-          return referrers.redeploy(tx, project, rows);
-        });
-        return { redeployment };
-      } catch (error) {
-        if (isUniqueViolation(error, 'variables_name')) throw alreadyExists(input.name);
-        throw error;
-      }
-    },
-
-    async update(caller, project, name, input, precondition: Precondition): Promise<NamedChange> {
-      let redeployment: Redeployment;
-      try {
-        redeployment = await db.write(async (tx) => {
-          await hold(tx, project, name);
-          const stored = await load(tx, project, name);
-          precondition({ ...viewOf(caller.principal, project, stored), version: stored.row.version });
-          const values = newValues(project, input, stored.values);
-          const changed = changedIn(project.id, stored.values, values);
-          const shown = [...values].filter(
-            ([environment, { visible }]) => (stored.values.get(environment)?.visible === 1) !== visible,
-          );
-          const target = { kind: 'variable', name } as const;
-          const isRenamed = input.name !== name;
-          demandEnvironments(caller, project, [...changed, ...shown.map(([environment]) => environment)]);
-          await tx.run(
-            'update variables set name = $1, description = $2, version = version + 1, updated_at = $3, global = $4, allowed_hosts = $5 where id = $6',
-            [
-              input.name,
-              input.description ?? null,
-              Date.now(),
-              input.global ? 1 : 0,
-              JSON.stringify(input.allowedHosts ?? []),
-              stored.row.id,
-            ],
-          );
-          if (isHidden(values)) await referrers.demandSecretUse(tx, project.id, name);
-          let rows = changed.length > 0 ? await referrers.find(tx, project.id, target) : [];
-          await referrers.demandMove(tx, caller, project, rows, target);
-          await writeValues(tx, project.id, stored.row.id, stored.values, values);
-          if (isRenamed) {
-            const renamed = await referrers.rename(tx, caller, project, target, input.name);
-            rows = [...renamed, ...rows.filter(({ id }) => !renamed.some((one) => one.id === id))];
-          }
-          await audit(tx, caller, project, 'update', input.name, {
-            values: namesOf(changed),
-            connections: rows.map((row) => row.name),
-            ...(isRenamed ? { renamedFrom: name } : {}),
-          });
-          return referrers.redeploy(tx, project, rows);
-        });
-      } catch (error) {
-        if (isUniqueViolation(error, 'variables_name')) throw alreadyExists(input.name);
-        throw error;
-      }
+      const details = { values: namesOf([...values.keys()]) };
+      const redeployment = await writes.create(caller, project, input.name, details, async (tx) => {
+        await tx.run(
+          `insert into variables (id, project_id, name, description, version, created_at, updated_at, global, allowed_hosts)
+            values ($1, $2, $3, $4, 1, $5, $5, $6, $7)`,
+          [
+            id,
+            project.id,
+            input.name,
+            input.description ?? null,
+            Date.now(),
+            input.global ? 1 : 0,
+            JSON.stringify(input.allowedHosts ?? []),
+          ],
+        );
+        await writeValues(tx, project.id, id, new Map(), values);
+      });
       return { redeployment };
     },
 
-    async remove(caller, project, name, precondition) {
-      await db.write(async (tx) => {
-        await hold(tx, project, name);
+    async update(caller, project, name, input, precondition: Precondition): Promise<NamedChange> {
+      const redeployment = await writes.update(caller, project, { name, newName: input.name }, async (tx) => {
+        await writes.hold(tx, project, name);
+        const stored = await load(tx, project, name);
+        precondition({ ...viewOf(caller.principal, project, stored), version: stored.row.version });
+        const values = newValues(project, input, stored.values);
+        const changed = changedIn(project.id, stored.values, values);
+        const shown = [...values].filter(
+          ([environment, { visible }]) => (stored.values.get(environment)?.visible === 1) !== visible,
+        );
+        demandEnvironments(caller, project, [...changed, ...shown.map(([environment]) => environment)]);
+        await tx.run(
+          'update variables set name = $1, description = $2, version = version + 1, updated_at = $3, global = $4, allowed_hosts = $5 where id = $6',
+          [
+            input.name,
+            input.description ?? null,
+            Date.now(),
+            input.global ? 1 : 0,
+            JSON.stringify(input.allowedHosts ?? []),
+            stored.row.id,
+          ],
+        );
+        if (isHidden(values)) await referrers.demandSecretUse(tx, project.id, name);
+        await writeValues(tx, project.id, stored.row.id, stored.values, values);
+        return { isMoved: changed.length > 0, details: { values: namesOf(changed) } };
+      });
+      return { redeployment };
+    },
+
+    remove(caller, project, name, precondition) {
+      return writes.remove(caller, project, name, async (tx) => {
         const stored = await load(tx, project, name);
         precondition({ ...viewOf(caller.principal, project, stored), version: stored.row.version });
         demandEnvironments(caller, project, [...stored.values.keys()]);
-        await referrers.demandNone(tx, project.id, { kind: 'variable', name });
-        await tx.run('delete from variables where id = $1', [stored.row.id]);
-        await audit(tx, caller, project, 'delete', name, {});
       });
     },
   };

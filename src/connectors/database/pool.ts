@@ -91,6 +91,8 @@ export class ConnectionPool<R> {
   #failure: { error: unknown; refused: boolean; backOffMs: number; retryAt: number } | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #upkeepTimer: NodeJS.Timeout | undefined;
+  /** When it fires. */
+  #upkeepAt = Number.POSITIVE_INFINITY;
 
   /** `now` is a clock in ms that never goes back. */
   constructor(settings: PoolSettings, driver: PooledDriver<R>, now: () => number = () => performance.now()) {
@@ -120,6 +122,8 @@ export class ConnectionPool<R> {
     if (failure?.refused && this.#members.size === 0 && this.#now() < failure.retryAt)
       return Promise.reject(failure.error);
     this.#started = true;
+    const atHand = this.#takeIdle();
+    if (atHand) return Promise.resolve(this.#lease(atHand));
     const { promise, resolve, reject } = Promise.withResolvers<Lease<R>>();
     const { connectionTimeoutMs } = this.#settings;
     const timer =
@@ -167,21 +171,33 @@ export class ConnectionPool<R> {
     return this.#emptied.promise;
   }
 
+  /** A connection that nobody has to wait for, where nothing else is to be done first. */
+  #takeIdle(): Member<R> | undefined {
+    if (this.#waiters.length > 0 || this.#settings.testConnectionOnCheckout || !this.#grown) return undefined;
+    const member = this.#idle.at(-1);
+    if (!member || this.#isOverAge(member)) return undefined;
+    this.#idle.pop();
+    return member;
+  }
+
   #lease(member: Member<R>): Lease<R> {
     member.state = 'busy';
     let ended = false;
-    const once = (end: () => void) => () => {
-      if (ended) return;
+    const isOurs = () => {
+      if (ended) return false;
       ended = true;
-      if (member.state === 'busy') end();
+      return member.state === 'busy';
     };
     return {
       resource: member.resource,
-      release: once(() => this.#giveBack(member)),
-      discard: once(() => {
+      release: () => {
+        if (isOurs()) this.#giveBack(member);
+      },
+      discard: () => {
+        if (!isOurs()) return;
         this.#remove(member, true);
         this.#dispatch();
-      }),
+      },
     };
   }
 
@@ -416,16 +432,19 @@ export class ConnectionPool<R> {
     );
   }
 
+  /** A timer that is too early is left as it is: most often all that changed is that something was used. */
   #scheduleUpkeep(): void {
+    let dueAt = Number.POSITIVE_INFINITY;
+    for (const member of this.#idle) dueAt = Math.min(dueAt, this.#dueAt(member));
+    if (dueAt >= this.#upkeepAt || this.#ending.signal.aborted) return;
     clearTimeout(this.#upkeepTimer);
-    this.#upkeepTimer = undefined;
-    const dueAt = Math.min(...this.#idle.map((member) => this.#dueAt(member)));
-    if (dueAt === Number.POSITIVE_INFINITY || this.#ending.signal.aborted) return;
+    this.#upkeepAt = dueAt;
     this.#upkeepTimer = setTimeout(() => this.#upkeep(), timerDelay(dueAt - this.#now()));
     this.#upkeepTimer.unref();
   }
 
   #upkeep(): void {
+    this.#upkeepAt = Number.POSITIVE_INFINITY;
     const now = this.#now();
     for (const member of this.#idle.filter((each) => this.#dueAt(each) <= now)) {
       if (this.#isOverAge(member) || this.#isSurplus(member)) {

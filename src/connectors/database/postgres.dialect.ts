@@ -21,14 +21,18 @@ import {
   withinTime,
 } from './dialect.ts';
 import { classifyPostgresError } from './postgres-errors.ts';
-import { parserOf } from './postgres-values.ts';
+import {
+  PostgresQuery,
+  type PreparedStatement,
+  type RunAnswer,
+  type RunLimits,
+  type WireClient,
+} from './postgres-query.ts';
 
 const SSL_REQUEST = int32s(8, 80877103);
 const CANCEL_REQUEST_CODE = 80877102;
 /** How long the server has to take a cancel request. */
 const CANCEL_TIMEOUT_MS = 2_000;
-/** Rows asked for at once; in between it is decided whether there were enough. */
-const FETCH_ROWS = 1001;
 /** The protocol counts parameters in 16 bits. */
 const MOST_PARAMETERS = 65_535;
 
@@ -197,7 +201,7 @@ class PostgresSession implements SqlSession {
   readonly #client: WireClient;
   readonly #socket: Socket;
   readonly #host: Host;
-  readonly #statements: StatementNames;
+  readonly #statements: StatementCache;
   #ended = false;
   #cancelled = false;
 
@@ -213,7 +217,7 @@ class PostgresSession implements SqlSession {
     this.#client = client;
     this.#socket = socket;
     this.#host = host;
-    this.#statements = new StatementNames(settings.maxStatements);
+    this.#statements = new StatementCache(settings.maxStatements);
     this.server = `PostgreSQL ${version}`;
     client.on('end', () => {
       this.#ended = true;
@@ -230,10 +234,12 @@ class PostgresSession implements SqlSession {
   }
 
   async query(statement: Statement, limits: QueryLimits): Promise<QueryAnswer> {
-    const { fields, rows, truncated } = await this.#run(statement, { ...limits, keep: true });
-    const types = await this.#typeNames(fields.map(({ dataTypeID }) => dataTypeID));
+    const { maxRows, maxBytes } = limits;
+    const { columns, rows, truncated } = await this.#run(statement, { maxRows, maxBytes, keep: true });
+    const isKnown = columns.every(({ dataTypeID }) => typeNames.has(dataTypeID));
+    const types = isKnown ? typeNames : await this.#typeNames(columns.map(({ dataTypeID }) => dataTypeID));
     return {
-      columns: fields.map(({ name, dataTypeID }) => ({ name, type: types.get(dataTypeID) ?? 'unknown' })),
+      columns: columns.map(({ name, dataTypeID }) => ({ name, type: types.get(dataTypeID) ?? 'unknown' })),
       rows,
       truncated,
     };
@@ -295,27 +301,20 @@ class PostgresSession implements SqlSession {
     if (!this.reusable) throw new AppError('connection_lost');
     if (parameters.length > MOST_PARAMETERS)
       throw new AppError('request_rejected', `PostgreSQL takes at most ${MOST_PARAMETERS} parameters`);
-    const { connection } = this.#client;
-    // The server is ready for the next statement only some time after an error was told.
-    const ready = readyAgain(connection);
-    const { name, evicted } = this.#statements.use(sql);
-    const query = new BoundedQuery({ sql, parameters, name, evicted }, limits);
+    const { statement, evicted } = this.#statements.use(sql);
+    const query = new PostgresQuery(this.#socket, { sql, parameters, statement, evicted }, limits);
+    void this.#client.query(query);
     try {
-      const outcome = new Promise<void>((resolve, reject) => {
-        query.callback = (error) => (error ? reject(error) : resolve());
-      });
-      this.#client.query(query);
-      await outcome;
+      await query.done;
     } finally {
-      await ready;
-      await this.#leaveTransaction();
+      if (this.#client.getTransactionStatus() !== 'I') await this.#leaveTransaction();
     }
     return query.answer();
   }
 
   /** Whatever a statement began ends with its call: the next one may be somebody else's. */
   async #leaveTransaction(): Promise<void> {
-    if (!this.reusable || this.#client.getTransactionStatus() === 'I') return;
+    if (!this.reusable) return;
     await this.#client.query('rollback');
     throw new AppError(
       'request_rejected',
@@ -340,204 +339,49 @@ class PostgresSession implements SqlSession {
   }
 }
 
-function readyAgain(connection: NodeJS.EventEmitter): Promise<void> {
-  return new Promise((resolve) => {
-    const onReady = () => {
-      connection.off('readyForQuery', onReady).off('end', onReady);
-      resolve();
-    };
-    connection.on('readyForQuery', onReady).on('end', onReady);
-  });
-}
-
 const typeNames = new Map(
   Object.entries(pg.types.builtins).map(([name, oid]) => [oid as number, name.toLowerCase()]),
 );
-
-interface RunLimits extends QueryLimits {
-  /** Whether rows are kept at all. */
-  keep: boolean;
-}
-
-interface RunAnswer {
-  fields: { name: string; dataTypeID: number }[];
-  rows: unknown[][];
-  truncated: boolean;
-  affectedRows: number;
-}
 
 function isStaleStatement(error: unknown): boolean {
   const { code, routine } = (error ?? {}) as { code?: string; routine?: string };
   return code === '26000' || (code === '0A000' && routine === 'RevalidateCachedQuery');
 }
 
-/** Names of the statements prepared in one session; the least recently used goes when there are too many. */
-class StatementNames {
+/** The statements prepared in one session; the least recently used goes when there are too many. */
+class StatementCache {
   readonly #most: number;
-  readonly #names = new Map<string, string>();
+  readonly #kept = new Map<string, PreparedStatement>();
   readonly #dropped: string[] = [];
+  #last: string | undefined;
   #made = 0;
 
   constructor(most: number) {
     this.#most = most;
   }
 
-  use(sql: string): { name: string | undefined; evicted: string[] } {
-    if (this.#most === 0) return { name: undefined, evicted: [] };
-    const name = this.#names.get(sql) ?? `plugboard_${++this.#made}`;
-    this.#names.delete(sql);
-    this.#names.set(sql, name);
-    while (this.#names.size > this.#most) this.forget(this.#names.keys().next().value!);
-    return { name, evicted: this.#dropped.splice(0) };
+  use(sql: string): { statement: PreparedStatement | undefined; evicted: readonly string[] } {
+    if (this.#most === 0) return { statement: undefined, evicted: none };
+    const statement = this.#kept.get(sql) ?? { name: `plugboard_${++this.#made}`, described: undefined };
+    if (sql !== this.#last) {
+      this.#kept.delete(sql);
+      this.#kept.set(sql, statement);
+      this.#last = sql;
+      while (this.#kept.size > this.#most) this.forget(this.#kept.keys().next().value!);
+    }
+    return { statement, evicted: this.#dropped.length > 0 ? this.#dropped.splice(0) : none };
   }
 
   forget(sql: string): void {
-    const name = this.#names.get(sql);
-    if (name === undefined) return;
-    this.#names.delete(sql);
-    this.#dropped.push(name);
+    const statement = this.#kept.get(sql);
+    if (statement === undefined) return;
+    this.#kept.delete(sql);
+    this.#dropped.push(statement.name);
+    this.#last = undefined;
   }
 }
 
-interface WireConnection {
-  readonly parsedStatements: Record<string, string>;
-  on(event: string, listener: (message: never) => void): void;
-  once(event: string, listener: (message: never) => void): void;
-  sync(): void;
-  flush(): void;
-  execute(request: { portal: string; rows: number }): void;
-  close(request: { type: 'S' | 'P'; name: string }): void;
-}
-
-/** The part of pg's client that its types leave out, seen in 8.x. */
-type WireClient = Omit<pg.Client, 'connection' | 'query'> & {
-  readonly connection: WireConnection & NodeJS.EventEmitter;
-  readonly processID: number | null;
-  readonly secretKey: number | null;
-  getStartupConf(): Record<string, string>;
-  getTransactionStatus(): 'I' | 'T' | 'E' | null;
-  query(query: BoundedQuery | string): Promise<unknown>;
-};
-
-interface WireQueryBase {
-  text: string;
-  name: string | undefined;
-  portal: string;
-  rows: number;
-  callback: ((error: Error | null | undefined, result?: unknown) => void) | undefined;
-  _result: { fields: { name: string; dataTypeID: number }[]; rows: unknown[][]; rowCount: number | null };
-  prepare(connection: WireConnection): void;
-  _getRows(connection: WireConnection, rows: number): void;
-  handleDataRow(message: { length: number }): void;
-  handleCommandComplete(message: object, connection: WireConnection): void;
-  handleEmptyQuery(connection: WireConnection): void;
-  handlePortalSuspended(connection: WireConnection): void;
-  handleError(error: Error, connection: WireConnection): void;
-}
-
-const WireQuery = pg.Query as unknown as new (config: object) => WireQueryBase;
-
-/** A statement whose rows are fetched by and by, until there are enough. */
-class BoundedQuery extends WireQuery {
-  readonly #limits: RunLimits;
-  readonly #evicted: string[];
-  #bytes = 0;
-  /** Whether a row came after those of `maxBytes`. */
-  #overflown = false;
-  #synced = false;
-
-  constructor(
-    {
-      sql,
-      parameters,
-      name,
-      evicted,
-    }: { sql: string; parameters: readonly unknown[]; name: string | undefined; evicted: string[] },
-    limits: RunLimits,
-  ) {
-    super({
-      text: sql,
-      values: [...parameters],
-      ...(name ? { name } : {}),
-      rowMode: 'array',
-      // Also without parameters: the simple protocol would take several statements at once.
-      queryMode: 'extended',
-      // One row more than wanted tells whether there is more; 0: all, of which none is kept.
-      rows: limits.keep ? Math.min(FETCH_ROWS, limits.maxRows + 1) : 0,
-      types: { getTypeParser: (oid: number) => parserOf(oid) },
-    });
-    this.#limits = limits;
-    this.#evicted = evicted;
-  }
-
-  answer(): RunAnswer {
-    const { fields, rows, rowCount } = this._result;
-    const { maxRows } = this.#limits;
-    return {
-      fields,
-      rows: rows.slice(0, maxRows),
-      truncated: rows.length > maxRows || this.#overflown,
-      affectedRows: rowCount ?? 0,
-    };
-  }
-
-  override _getRows(connection: WireConnection, rows: number): void {
-    const { maxRows, keep } = this.#limits;
-    connection.execute({ portal: this.portal, rows });
-    if (keep && maxRows >= FETCH_ROWS) {
-      connection.flush();
-      return;
-    }
-    // Nothing will be fetched after these: the end is asked for at once, which saves a round trip.
-    this.#synced = true;
-    this.rows = 0;
-    connection.sync();
-  }
-
-  override prepare(connection: WireConnection): void {
-    for (const name of this.#evicted) {
-      connection.close({ type: 'S', name });
-      delete connection.parsedStatements[name];
-    }
-    super.prepare(connection);
-  }
-
-  override handleDataRow(message: { length: number }): void {
-    if (!this.#limits.keep) return;
-    this.#overflown ||= this.#bytes > this.#limits.maxBytes;
-    this.#bytes += message.length;
-    if (!this.#overflown) super.handleDataRow(message);
-  }
-
-  override handleCommandComplete(message: object, connection: WireConnection): void {
-    this.#synced = true;
-    super.handleCommandComplete(message, connection);
-  }
-
-  override handleEmptyQuery(connection: WireConnection): void {
-    this.#synced = true;
-    super.handleEmptyQuery(connection);
-  }
-
-  override handlePortalSuspended(connection: WireConnection): void {
-    if (this.#synced) return;
-    const wanted = this.#limits.maxRows + 1 - this._result.rows.length;
-    if (wanted > 0 && !this.#overflown) {
-      connection.execute({ portal: this.portal, rows: Math.min(FETCH_ROWS, wanted) });
-      connection.flush();
-      return;
-    }
-    this.#synced = true;
-    connection.sync();
-  }
-
-  override handleError(error: Error, connection: WireConnection): void {
-    // Without a Sync the server skips everything that follows an error.
-    if (!this.#synced) connection.sync();
-    this.#synced = true;
-    super.handleError(error, connection);
-  }
-}
+const none: readonly string[] = [];
 
 function int32s(...values: number[]): Buffer {
   const buffer = Buffer.alloc(values.length * 4);

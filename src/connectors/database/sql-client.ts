@@ -145,31 +145,41 @@ class SqlClient implements DatabaseClient {
     work: (session: SqlSession) => Promise<T>,
   ): Promise<T> {
     const lease = await this.#pool.acquire(signal);
-    const { promise: stopped, reject: stop } = Promise.withResolvers<never>();
-    stopped.catch(() => {});
-    let isStopped = false;
-    const end = (reason: AppError) => {
-      isStopped = true;
-      stop(reason);
-    };
-    const onAbort = () => end(abortReason(signal));
-    signal.addEventListener('abort', onAbort, { once: true });
-    const timer = timeoutMs ? setTimeout(() => end(overTime(timeoutMs)), timeoutMs) : undefined;
-    try {
-      if (signal.aborted) throw abortReason(signal);
-      const working = work(lease.resource);
-      working.catch(() => {});
-      const result = await Promise.race([working, stopped]);
+    if (signal.aborted) {
       giveBack(lease);
-      return result;
-    } catch (error) {
-      if (isStopped) this.#cancel(lease);
-      else giveBack(lease);
-      throw error;
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
+      throw abortReason(signal);
     }
+    return new Promise((resolve, reject) => {
+      let isStopped = false;
+      let timer: NodeJS.Timeout | undefined;
+      const settle = () => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+      };
+      const stop = (reason: AppError) => {
+        isStopped = true;
+        settle();
+        this.#cancel(lease);
+        reject(reason);
+      };
+      const onAbort = () => stop(abortReason(signal));
+      signal.addEventListener('abort', onAbort, { once: true });
+      if (timeoutMs) timer = setTimeout(() => stop(overTime(timeoutMs)), timeoutMs);
+      work(lease.resource).then(
+        (result) => {
+          if (isStopped) return;
+          settle();
+          giveBack(lease);
+          resolve(result);
+        },
+        (error) => {
+          if (isStopped) return;
+          settle();
+          giveBack(lease);
+          reject(error);
+        },
+      );
+    });
   }
 
   /** The caller is answered at once; the place in the pool is free when the server let go of the statement. */

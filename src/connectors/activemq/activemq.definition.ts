@@ -251,6 +251,7 @@ export const activeMq = defineConnectionType({
       title: 'Send',
       description:
         'Sends one message, or several as messages, and answers when the broker has them. With SESSION_TRANSACTED several are committed together or not at all; else each has its own result.',
+      stream: { items: 'messages', results: 'results' },
       input: oneOrMany(
         {
           body: Type.String({ description: 'as bodyEncoding says' }),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, test } from 'node:test';
+import fs from 'node:fs';
+import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DesiredConnection } from '../../src/contract/worker-protocol.ts';
 import { type Answer, type Plugboard, startPlugboard } from '../harness/plugboard.ts';
@@ -57,6 +58,26 @@ describe('a change and its workers', () => {
       { worker: 'w-1', success: true },
       { worker: 'w-2', success: true, warnings: ['mind this'] },
     ]);
+  });
+
+  test('is told to no remote worker before the disk has it', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    await created(worker);
+    const syncs: ((error: null) => void)[] = [];
+    mock.method(fs, 'fdatasync', (_file: number, callback: (error: null) => void) => syncs.push(callback));
+    const answer = plugboard.call('PUT', one, { ...body, description: 'new' });
+    try {
+      const description = async () => (await plugboard.call('GET', one)).body.resultList[0].description;
+      while ((await description()) !== 'new') await sleep(5);
+      await sleep(100);
+      assert.equal(worker.count('delta'), 1);
+    } finally {
+      mock.restoreAll();
+      for (const callback of syncs) callback(null);
+    }
+    const { connection } = (await put(worker, 2)).put[0]!;
+    worker.verdict({ connection, revision: 2, step: 'valid' });
+    assert.equal((await answer).body.deploymentResult.success, true);
   });
 
   test('a refusal is told with its reason and the revision that goes on serving', async () => {

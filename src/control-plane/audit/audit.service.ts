@@ -50,12 +50,13 @@ const IDLE_TURNS = 10;
 /**
  * Audits what changes nothing by itself; resolves when the row is durable. Reads that come together
  * are one job of the database, and share one wait for the disk; if it fails, all of them do. A batch
- * waits for as many as the one before it had, while they keep coming: else the first of many clients
- * to ask again would have a commit of its own, and all others would wait for it.
+ * waits for half of the reads that are under way, while they keep coming: the other half waits for the
+ * disk meanwhile, and the first of many clients to ask again has no commit of its own.
  */
 export function createReadAudit(db: Database): (entry: AuditEntry) => Promise<void> {
   let open: { entries: AuditEntry[]; written: Promise<void> } | undefined;
-  let expected = 1;
+  /** Reads that are not answered yet. */
+  let underWay = 0;
 
   const gathered = (entries: readonly AuditEntry[]) =>
     new Promise<void>((resolve) => {
@@ -64,7 +65,7 @@ export function createReadAudit(db: Database): (entry: AuditEntry) => Promise<vo
       const look = () => {
         idleTurns = entries.length > seen ? 0 : idleTurns + 1;
         seen = entries.length;
-        if (seen >= expected || idleTurns === IDLE_TURNS) resolve();
+        if (seen * 2 >= underWay || idleTurns === IDLE_TURNS) resolve();
         else setImmediate(look);
       };
       setImmediate(look);
@@ -72,15 +73,18 @@ export function createReadAudit(db: Database): (entry: AuditEntry) => Promise<vo
 
   const write = async (entries: readonly AuditEntry[]) => {
     await gathered(entries);
-    await db.write(async (tx) => {
-      open = undefined;
-      expected = entries.length;
-      const now = Date.now();
-      await tx.runEach(
-        insertion,
-        entries.map((one) => rowOf(one, now)),
-      );
-    });
+    try {
+      await db.write(async (tx) => {
+        open = undefined;
+        const now = Date.now();
+        await tx.runEach(
+          insertion,
+          entries.map((one) => rowOf(one, now)),
+        );
+      });
+    } finally {
+      underWay -= entries.length;
+    }
   };
 
   return (entry) => {
@@ -94,6 +98,7 @@ export function createReadAudit(db: Database): (entry: AuditEntry) => Promise<vo
       });
     }
     open.entries.push(entry);
+    underWay += 1;
     return open.written;
   };
 }

@@ -159,10 +159,11 @@ function counted(db: Database, count: () => void): Database {
       count();
       return db.get(sql, values);
     },
-    write: (job) => {
+    write: (job, options) => {
       count();
-      return db.write(job);
+      return db.write(job, options);
     },
+    durable: () => db.durable(),
     close: () => db.close(),
   };
 }

@@ -59,6 +59,12 @@ export interface Parts {
   deployments: Deployments;
 }
 
+/** What a row opens to, as long as it is being stored. */
+interface HeldBody {
+  opened: Config;
+  accepted: Draft['accepted'];
+}
+
 export type Connections = ReturnType<typeof createConnections>;
 
 const attempts = 8;
@@ -158,38 +164,40 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     row: ConnectionRow,
     action: 'create' | 'update' | 'restore',
     caller: ConnectionCaller,
-    references: DraftReferences,
+    { references, held }: { references: DraftReferences; held?: HeldBody },
     writeRow: (tx: Transaction) => Promise<boolean>,
     details?: Record<string, unknown>,
   ): Promise<DeploymentWatch | undefined> {
     const watch = deployments.watch(row.id, row.revision);
+    if (held) watch.hold(row, held.opened, held.accepted);
     let written = false;
-    try {
-      written = await db.write(async (tx) => {
-        // A variable that changed since the check may lead elsewhere by now.
-        if (!(await holdReferences(tx, project.id, references.list, references.versions))) return false;
-        if (!(await writeRow(tx))) return false;
-        if (row.revision > 1 || references.list.length > 0)
-          await storeReferences(tx, row.id, row.revision, references.list);
-        await insertRevision(tx, row.id, {
-          revision: row.revision,
-          action,
-          name: row.name,
-          author: caller.actor,
-          at: row.updated_at,
-          masked: row.masked,
-          sealed: row.sealed,
-        });
-        if (isLive(row)) await deployments.place(tx, project, row.id, JSON.parse(row.environments));
-        await audit(tx, caller, project, `connection.${action}`, row.name, {
-          connection: row.id,
-          type: row.type,
-          revision: row.revision,
-          ...details,
-        });
-        if (action !== 'create' || !tx.isSerial) row.seq = await stampSequence(tx, row.id);
-        return true;
+    const job = async (tx: Transaction) => {
+      // A variable that changed since the check may lead elsewhere by now.
+      if (!(await holdReferences(tx, project.id, references.list, references.versions))) return false;
+      if (!(await writeRow(tx))) return false;
+      if (row.revision > 1 || references.list.length > 0)
+        await storeReferences(tx, row.id, row.revision, references.list);
+      await insertRevision(tx, row.id, {
+        revision: row.revision,
+        action,
+        name: row.name,
+        author: caller.actor,
+        at: row.updated_at,
+        masked: row.masked,
+        sealed: row.sealed,
       });
+      if (isLive(row)) await deployments.place(tx, project, row.id, JSON.parse(row.environments));
+      await audit(tx, caller, project, `connection.${action}`, row.name, {
+        connection: row.id,
+        type: row.type,
+        revision: row.revision,
+        ...details,
+      });
+      if (action !== 'create' || !tx.isSerial) row.seq = await stampSequence(tx, row.id);
+      return true;
+    };
+    try {
+      written = await db.write(job, { onCommit: () => deployments.emit('committed') });
     } catch (error) {
       if (!isUniqueViolation(error, 'connections_name')) throw error;
       throw new AppError('bad_request', `Connection (name: ${row.name}) already exists!`, {
@@ -225,13 +233,14 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     const now = Date.now();
     const id = newId(now);
     const { row, opened } = rowOf(project, id, 1, draft, now, now);
-    const watch = await store(project, row, 'create', caller, draft.references, async (tx) => {
+    const { references, accepted } = draft;
+    const content = { references, held: { opened, accepted } };
+    const watch = await store(project, row, 'create', caller, content, async (tx) => {
       // Written once, in place of a row that is stamped at the end: its index is the dearest part.
       if (tx.isSerial) row.seq = await tx.nextSequence();
       await insertConnection(tx, row, foldName(row.name));
       return true;
     });
-    watch?.hold(row, opened, draft.accepted);
     return watch && { row, warnings: draft.warnings, deployed: isLive(row), watch };
   }
 
@@ -285,7 +294,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           row,
           'update',
           caller,
-          draft.references,
+          { references: draft.references, held: { opened, accepted: draft.accepted } },
           async (tx) => {
             if (!(await updateConnection(tx, row, foldName(row.name), current.revision))) return false;
             await deployments.hostKeys.forgetMoved(tx, current, row);
@@ -293,7 +302,6 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           },
           renamed ? { renamedFrom: current.name } : undefined,
         );
-        watch?.hold(row, opened, draft.accepted);
         return watch && { row, warnings: draft.warnings, deployed: isLive(row) || isLive(current), watch };
       },
     );
@@ -485,7 +493,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           row,
           'restore',
           caller,
-          references,
+          { references },
           async (tx) => {
             if (!(await updateConnection(tx, row, foldName(row.name), current.revision))) return false;
             await deployments.hostKeys.forgetMoved(tx, current, row);

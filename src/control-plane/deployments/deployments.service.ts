@@ -115,9 +115,14 @@ const changesPerFrame = 500;
 
 /**
  * Which environment holds which revision, and what its workers make of it. Emits `changed` when
- * workers should be told, `verdicts` after they are stored.
+ * workers should be told, `committed` when an embedded one may begin while the disk is waited for,
+ * `verdicts` after they are stored.
  */
-export class Deployments extends EventEmitter<{ changed: []; verdicts: [VerdictEvent] }> {
+export class Deployments extends EventEmitter<{
+  changed: [];
+  committed: [];
+  verdicts: [VerdictEvent];
+}> {
   readonly hostKeys: HostKeys;
   readonly #parts: Parts;
   readonly #watches = new Map<string, Set<Watch>>();

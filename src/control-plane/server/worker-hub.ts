@@ -64,6 +64,9 @@ type WorkerRequest =
   | Omit<Extract<ToWorker, { kind: 'test' }>, 'request'>
   | Omit<Extract<ToWorker, { kind: 'operate' }>, 'request'>;
 
+/** The embedded worker may be told of what is not on the disk yet: it perishes with the machine. */
+type Audience = 'all' | 'embedded';
+
 const helloTimeoutMs = 10_000;
 const lastSeenIntervalMs = 5_000;
 /** What a worker gets beyond a request's own deadline to say that it passed. */
@@ -73,7 +76,7 @@ const answerGraceMs = 2_000;
 export class WorkerHub {
   readonly #parts: Parts;
   readonly #sessions = new Map<string, Session>();
-  readonly #pumps = new Map<string, { again: boolean }>();
+  readonly #pumps = new Map<string, { next: Audience | undefined }>();
   readonly #proofs: ProofSchedule;
   readonly #lastSeenTimer: NodeJS.Timeout;
   #closed = false;
@@ -84,7 +87,8 @@ export class WorkerHub {
       const channel = this.#sessions.get(worker.id)?.channel;
       if (channel) sendMessage(channel, message);
     });
-    parts.deployments.on('changed', () => this.#pumpAll());
+    parts.deployments.on('changed', () => this.#pumpAll('all'));
+    parts.deployments.on('committed', () => this.#pumpAll('embedded'));
     parts.deployments.on('verdicts', ({ worker, verdicts }) =>
       this.#proofs.note(worker, verdicts, parts.workers.of(worker.environment.name)),
     );
@@ -196,7 +200,7 @@ export class WorkerHub {
     this.#send(session, { kind: 'tokens', tokens: usageTokens(environment.name) });
     workers.add(session);
     log.info({ worker: name, environment: environment.name, version }, 'worker connected');
-    this.#pump(environment);
+    this.#pump(environment, 'all');
   }
 
   async #register(environmentId: string, name: string, version: string): Promise<string> {
@@ -289,33 +293,38 @@ export class WorkerHub {
     }
   }
 
-  #pumpAll(): void {
+  #pumpAll(audience: Audience): void {
     const environments = new Map<string, { id: string; name: string }>();
-    for (const { environment } of this.#sessions.values()) environments.set(environment.id, environment);
-    for (const environment of environments.values()) this.#pump(environment);
+    for (const { environment, channel } of this.#sessions.values())
+      if (audience === 'all' || channel.direct) environments.set(environment.id, environment);
+    for (const environment of environments.values()) this.#pump(environment, audience);
   }
 
   /** Brings every worker of an environment up to date; one run at a time an environment. */
-  #pump(environment: { id: string; name: string }): void {
+  #pump(environment: { id: string; name: string }, audience: Audience): void {
     const running = this.#pumps.get(environment.id);
     if (running) {
-      running.again = true;
+      if (running.next !== 'all') running.next = audience;
       return;
     }
-    const state = { again: true };
+    const state: { next: Audience | undefined } = { next: audience };
     this.#pumps.set(environment.id, state);
     void (async () => {
       try {
-        while (state.again && !this.#closed) {
-          state.again = false;
-          if (await this.#feed(environment)) state.again = true;
+        while (state.next && !this.#closed) {
+          const now: Audience = state.next;
+          state.next = undefined;
+          const more = await this.#feed(environment, now);
+          // What came meanwhile may be for more of them.
+          if (more && now === 'all') state.next = now;
+          else if (more) state.next ??= now;
         }
       } catch (error) {
         this.#parts.log.error(
           { err: error, environment: environment.name },
           'workers could not be fed; trying again',
         );
-        setTimeout(() => this.#pump(environment), 1000).unref();
+        setTimeout(() => this.#pump(environment, 'all'), 1000).unref();
       } finally {
         this.#pumps.delete(environment.id);
       }
@@ -323,11 +332,12 @@ export class WorkerHub {
   }
 
   /** One frame for each group of workers that stand at the same place; answers whether there may be more. */
-  async #feed(environment: { id: string; name: string }): Promise<boolean> {
+  async #feed(environment: { id: string; name: string }, audience: Audience): Promise<boolean> {
     const { db, deployments } = this.#parts;
     const groups = new Map<string, Session[]>();
     for (const session of this.#sessions.values()) {
       if (session.environment.id !== environment.id) continue;
+      if (audience === 'embedded' && !session.channel.direct) continue;
       const key = `${session.cursor}:${session.catchingUp}`;
       const group = groups.get(key);
       if (group) group.push(session);
@@ -349,19 +359,29 @@ export class WorkerHub {
         isWhole = changes.isWhole;
         if (put.length + remove.length > 0) frame = { kind: 'delta', seq: upTo, put, remove };
       }
-      // One text for all to whom it cannot be handed over.
-      let text: string | undefined;
       // What is committed from here on is announced, and read then.
       if (!isWhole) more = true;
-      for (const session of sessions) {
+      const advance = (session: Session) => {
         if (isWhole) session.catchingUp = false;
         session.cursor = upTo;
-        if (!frame) continue;
-        if (session.channel.direct) {
-          session.channel.direct.send(frame);
+      };
+      const remote: Session[] = [];
+      for (const session of sessions) {
+        if (frame && !session.channel.direct) {
+          remote.push(session);
           continue;
         }
-        text ??= JSON.stringify(frame);
+        advance(session);
+        if (frame) session.channel.direct!.send(frame);
+      }
+      if (remote.length === 0) continue;
+      // One that survives the machine would keep a change that its failure undid, and pass over the one
+      // that gets its number.
+      await db.durable();
+      // One text for all to whom it cannot be handed over.
+      const text = JSON.stringify(frame);
+      for (const session of remote) {
+        advance(session);
         session.channel.send(text);
       }
     }

@@ -29,6 +29,11 @@ export interface WriteOptions {
    * the process) may undo it until a durable one has followed; for what is learnt again.
    */
   durable?: boolean;
+  /**
+   * Called when the job is committed and seen by every reader, which on SQLite may be before it is
+   * durable: for what perishes with the machine's failure as the change does.
+   */
+  onCommit?: () => void;
 }
 
 /** SQLite or PostgreSQL behind one face. Failures of the database itself are `unavailable`. */
@@ -42,6 +47,8 @@ export interface Database extends Omit<Queries, 'run'> {
    * for a retry, and on SQLite the failure of another job undoes it first.
    */
   write<T>(job: (tx: Transaction) => Promise<T>, options?: WriteOptions): Promise<T>;
+  /** Resolves when every durable change that can be read now is on the disk. */
+  durable(): Promise<void>;
   close(): Promise<void>;
 }
 

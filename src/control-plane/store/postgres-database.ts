@@ -87,10 +87,18 @@ class PostgresDatabase implements Database {
     return this.#session.get<Row>(sql, values);
   }
 
-  async write<T>(job: (tx: Transaction) => Promise<T>, { durable = true }: WriteOptions = {}): Promise<T> {
+  /** A commit becomes visible only when it is on the server's disk. */
+  async durable(): Promise<void> {}
+
+  async write<T>(
+    job: (tx: Transaction) => Promise<T>,
+    { durable = true, onCommit }: WriteOptions = {},
+  ): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#attempt(job, durable);
+        const value = await this.#attempt(job, durable);
+        onCommit?.();
+        return value;
       } catch (error) {
         if (!isConflict(error)) throw error;
         if (attempt === maxAttempts)

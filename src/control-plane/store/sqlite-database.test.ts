@@ -1,19 +1,52 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import fs from 'node:fs';
 import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { after, describe, it } from 'node:test';
+import { after, describe, it, mock } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { needProgram, startOrSkip } from '../../../test/services/service.ts';
-import type { Transaction } from './database.ts';
 import { openDatabase } from './open-database.ts';
 import { audited, insertAudit, isAppError, storeSuite } from './store-suite.ts';
 
 const root = await mkdtemp(join(tmpdir(), 'plugboard-store-'));
 after(() => rm(root, { recursive: true, force: true }));
 const newDirectory = async () => join(await mkdtemp(join(root, 'd-')), 'data');
+
+/** A disk that answers a sync when the test lets it, and notes which files were synced. */
+class HeldDisk {
+  /** Inodes, in the order of the syncs. */
+  readonly files: number[] = [];
+  #held: ((error: Error | null) => void)[] = [];
+
+  constructor() {
+    mock.method(fs, 'fdatasync', (file: number, callback: (error: Error | null) => void) => {
+      this.files.push(fs.fstatSync(file).ino);
+      this.#held.push(callback);
+    });
+  }
+
+  get syncs(): number {
+    return this.files.length;
+  }
+
+  /** Waits until so many syncs were asked for. */
+  async asked(count: number): Promise<void> {
+    while (this.syncs < count) await sleep(1);
+  }
+
+  release(error: Error | null = null): void {
+    for (const callback of this.#held.splice(0)) callback(error);
+  }
+
+  restore(): void {
+    mock.restoreAll();
+    this.release();
+  }
+}
 
 /** Runs a program's text beside this file, as another process with the store's modules. */
 function runProgram(text: string, ...args: string[]): ChildProcess {
@@ -54,14 +87,78 @@ describe('SQLite', () => {
     assert.deepEqual(modes, [0o700, 0o600, 0o600]);
   });
 
-  it('syncs every commit to the disk', async () => {
+  it('keeps a write-ahead log that is synced around every checkpoint', async () => {
     const database = await openDatabase({ dataDirectory: await newDirectory() });
     const pragma = async (name: string) => Object.values((await database.get<object>(`pragma ${name}`))!)[0];
+    const normal = 1;
     assert.deepEqual(
       [await pragma('journal_mode'), await pragma('synchronous'), await pragma('foreign_keys')],
-      ['wal', 2, 1],
+      ['wal', normal, 1],
     );
     await database.close();
+  });
+
+  it('answers a write once the disk has it, while readers see it and others are written', async () => {
+    const dataDirectory = await newDirectory();
+    const database = await openDatabase({ dataDirectory });
+    const disk = new HeldDisk();
+    try {
+      const order: string[] = [];
+      const written = database
+        .write((tx) => insertAudit(tx, 'first'), { onCommit: () => order.push('committed') })
+        .then(() => order.push('answered'));
+      await disk.asked(1);
+      assert.deepEqual(disk.files, [(await stat(join(dataDirectory, 'plugboard.db-wal'))).ino]);
+      assert.deepEqual(await audited(database), ['first']);
+      const durable = database.durable().then(() => order.push('durable'));
+      await database.write((tx) => insertAudit(tx, 'needs no disk'), { durable: false });
+      const later = ['second', 'third'].map((target) => database.write((tx) => insertAudit(tx, target)));
+      while ((await audited(database)).length < 4) await sleep(5);
+      assert.deepEqual(order, ['committed']);
+      disk.release();
+      await Promise.all([written, durable]);
+      assert.deepEqual(order.sort(), ['answered', 'committed', 'durable']);
+      // One sync for both, which began after they were written.
+      await disk.asked(2);
+      disk.release();
+      await Promise.all(later);
+      assert.equal(disk.syncs, 2);
+    } finally {
+      disk.restore();
+    }
+    await database.close();
+  });
+
+  it('answers nothing any more after a sync has failed, and has what the disk kept after a new start', async () => {
+    const dataDirectory = await newDirectory();
+    const database = await openDatabase({ dataDirectory });
+    await database.write((tx) => insertAudit(tx, 'before'));
+    const disk = new HeldDisk();
+    try {
+      const writes = ['first', 'second'].map((target) => database.write((tx) => insertAudit(tx, target)));
+      await disk.asked(1);
+      const behind = database.write((tx) => insertAudit(tx, 'behind'));
+      disk.release(new Error('EIO'));
+      for (const write of [...writes, behind]) await assert.rejects(write, isAppError('unavailable'));
+    } finally {
+      disk.restore();
+    }
+    const uses = [
+      () => database.durable(),
+      () => database.get('select 1 as one'),
+      () => database.all('select 1 as one'),
+      () => database.builder.selectFrom('meta').selectAll().execute(),
+      () => database.write((tx) => insertAudit(tx, 'after')),
+      () => database.write((tx) => insertAudit(tx, 'after'), { durable: false }),
+    ];
+    for (const use of uses) await assert.rejects(use, isAppError('unavailable'));
+    await database.close();
+
+    const again = await openDatabase({ dataDirectory });
+    const stored = await audited(again);
+    assert.ok(stored.includes('before') && !stored.includes('after'), stored.join());
+    await again.write((tx) => insertAudit(tx, 'works'));
+    await again.close();
   });
 
   it('commits the jobs of one turn in their order, and answers them in it', async () => {
@@ -88,19 +185,21 @@ describe('SQLite', () => {
     await database.close();
   });
 
-  it('waits for the disk where any job of the group asks for it', async () => {
+  it('waits for the disk for those jobs of a group alone that ask for it', async () => {
     const database = await openDatabase({ dataDirectory: await newDirectory() });
-    const synchronous = async (tx: Transaction) =>
-      (await tx.get<{ synchronous: number }>('pragma synchronous'))!.synchronous;
-    const normal = 1;
-    const full = 2;
-    assert.equal(await database.write(synchronous, { durable: false }), normal);
-    assert.deepEqual(
-      await Promise.all([database.write(synchronous, { durable: false }), database.write(synchronous)]),
-      [full, full],
-    );
-    assert.equal(await database.write(synchronous, { durable: false }), normal);
-    assert.equal(await database.write(synchronous), full);
+    const disk = new HeldDisk();
+    try {
+      await database.write((tx) => insertAudit(tx, 'alone'), { durable: false });
+      assert.equal(disk.syncs, 0);
+      const durable = database.write((tx) => insertAudit(tx, 'durable'));
+      await database.write((tx) => insertAudit(tx, 'beside it'), { durable: false });
+      await disk.asked(1);
+      disk.release();
+      await durable;
+      assert.equal(disk.syncs, 1);
+    } finally {
+      disk.restore();
+    }
     await database.close();
   });
 

@@ -6,6 +6,7 @@ import type { CompiledQuery, Kysely, QueryResult } from 'kysely';
 import { AppError } from '../../errors.ts';
 import type { Database, Transaction, Value, WriteOptions } from './database.ts';
 import { demandReading, queryBuilder } from './lazy-query-builder.ts';
+import { LogSync } from './log-sync.ts';
 import { establish } from './migrate.ts';
 import type { Tables } from './tables.ts';
 import { OpenTransaction, type Session } from './transaction.ts';
@@ -46,6 +47,7 @@ export async function openSqliteDatabase(dataDirectory: string): Promise<Databas
   const database = new SqliteDatabase(session);
   try {
     database.epoch = await establish(database);
+    await database.syncApart(join(dataDirectory, 'plugboard.db-wal'));
   } catch (error) {
     await database.close();
     throw error;
@@ -95,8 +97,29 @@ async function makePrivateFile(path: string): Promise<void> {
 interface Job {
   run(tx: Transaction): Promise<unknown>;
   durable: boolean;
+  onCommit: (() => void) | undefined;
   resolve(value: unknown): void;
   reject(error: unknown): void;
+}
+
+/** What became of a job within a commit that succeeded. */
+interface Outcome {
+  job: Job;
+  value?: unknown;
+  failure?: { error: unknown };
+}
+
+function answer({ job, value, failure }: Outcome): void {
+  if (failure) job.reject(failure.error);
+  else job.resolve(value);
+}
+
+function notSynced(cause?: unknown): AppError {
+  return new AppError(
+    'unavailable',
+    'The disk failed to store the write-ahead log; the server must be started again',
+    { cause },
+  );
 }
 
 class SqliteDatabase implements Database {
@@ -110,6 +133,10 @@ class SqliteDatabase implements Database {
   #expected = 1;
   /** Set while a group's transaction is open: the connection would show its rows to readers. */
   #groupEnd: Promise<void> | undefined;
+  /** Until it is there, a commit waits for the disk by itself. */
+  #log: LogSync | undefined;
+  /** Settles when the last durable commit, and with it every one before, is on the disk. */
+  #synced: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(session: SqliteSession) {
@@ -120,26 +147,43 @@ class SqliteDatabase implements Database {
     this.#builder ??= queryBuilder('sqlite', async (query) => {
       demandReading(query);
       while (this.#groupEnd) await this.#afterGroup();
+      this.#demandSynced();
       return this.#session.execute(query);
     });
     return this.#builder;
   }
 
+  /** From here on commits are synced by a thread of their own; every one before was by SQLite. */
+  async syncApart(logPath: string): Promise<void> {
+    this.#log = await LogSync.open(logPath);
+    this.#session.leaveSyncing();
+  }
+
   async all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {
     while (this.#groupEnd) await this.#afterGroup();
+    this.#demandSynced();
     return this.#session.all<Row>(sql, values);
   }
 
   async get<Row>(sql: string, values: readonly Value[] = []): Promise<Row | undefined> {
     while (this.#groupEnd) await this.#afterGroup();
+    this.#demandSynced();
     return this.#session.get<Row>(sql, values);
   }
 
-  write<T>(job: (tx: Transaction) => Promise<T>, { durable = true }: WriteOptions = {}): Promise<T> {
+  durable(): Promise<void> {
+    return this.#synced;
+  }
+
+  write<T>(
+    job: (tx: Transaction) => Promise<T>,
+    { durable = true, onCommit }: WriteOptions = {},
+  ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#closed) throw new AppError('unavailable', 'The database is closed');
+      this.#demandSynced();
       this.#demandOutside();
-      this.#queue.push({ run: job, durable, resolve: resolve as Job['resolve'], reject });
+      this.#queue.push({ run: job, durable, onCommit, resolve: resolve as Job['resolve'], reject });
       if (this.#queue.length === 1 && !this.#groupEnd) this.#gather();
     });
   }
@@ -179,6 +223,8 @@ class SqliteDatabase implements Database {
     this.#closed = true;
     while (this.#queue.length > 0 || this.#groupEnd)
       await (this.#groupEnd ?? new Promise((resolve) => setImmediate(resolve)));
+    await this.#synced.catch(() => {});
+    await this.#log?.close();
     this.#session.close();
   }
 
@@ -193,43 +239,66 @@ class SqliteDatabase implements Database {
       throw new AppError('internal_error', 'Inside write() only its transaction may be used');
   }
 
+  /** After a sync that failed nobody knows what a failure of the machine would leave: nothing more is answered. */
+  #demandSynced(): void {
+    if (this.#log?.hasFailed) throw notSynced();
+  }
+
   readonly #commitGroup = async (): Promise<void> => {
     const jobs = this.#queue.splice(0, maxGroupSize);
     const groupEnd = Promise.withResolvers<void>();
     this.#groupEnd = groupEnd.promise;
-    let outcomes: (() => void)[];
+    let outcomes: Outcome[] | undefined;
+    let failure: AppError | undefined;
     try {
-      this.#session.setDurable(jobs.some(({ durable }) => durable));
+      this.#demandSynced();
       outcomes = (await this.#runTogether(jobs)) ?? (await this.#runApart(jobs));
     } catch (error) {
       this.#session.rollBack();
-      const failure = new AppError('unavailable', 'The database could not store the change', {
-        cause: error,
-      });
-      outcomes = jobs.map((job) => () => job.reject(failure));
+      failure = new AppError('unavailable', 'The database could not store the change', { cause: error });
     }
     this.#groupEnd = undefined;
     groupEnd.resolve();
-    for (const settle of outcomes) settle();
+    if (outcomes) this.#settle(outcomes);
+    else for (const job of jobs) job.reject(failure);
     // Not at once: readers that waited go first, and what they lead to joins the next group.
     if (this.#queue.length > 0) this.#gather();
   };
 
+  /** Answers the jobs of a group that is committed; those that asked for it, once the disk has it. */
+  #settle(outcomes: readonly Outcome[]): void {
+    const waiting: Outcome[] = [];
+    for (const outcome of outcomes) {
+      if (!outcome.failure) outcome.job.onCommit?.();
+      if (this.#log && outcome.job.durable) waiting.push(outcome);
+      else answer(outcome);
+    }
+    if (waiting.length === 0) return;
+    this.#synced = this.#log!.flush().catch((error) => {
+      throw notSynced(error);
+    });
+    this.#synced.then(
+      () => waiting.forEach(answer),
+      (error) => {
+        for (const { job } of waiting) job.reject(error);
+      },
+    );
+  }
+
   /**
-   * Answers how to settle the jobs after their commit, undefined when one of several failed and nothing
-   * is stored. Savepoints would cost every group what only the rare failure needs.
+   * Answers what became of the jobs of a commit, undefined when one of several failed and nothing is
+   * stored. Savepoints would cost every group what only the rare failure needs.
    */
-  async #runTogether(jobs: readonly Job[]): Promise<(() => void)[] | undefined> {
-    const outcomes: (() => void)[] = [];
+  async #runTogether(jobs: readonly Job[]): Promise<Outcome[] | undefined> {
+    const outcomes: Outcome[] = [];
     this.#session.step('begin immediate');
     for (const job of jobs) {
       try {
-        const value = await this.#run(job);
-        outcomes.push(() => job.resolve(value));
+        outcomes.push({ job, value: await this.#run(job) });
       } catch (error) {
         this.#demandTransaction(error);
         this.#session.step('rollback');
-        return jobs.length === 1 ? [() => job.reject(error)] : undefined;
+        return jobs.length === 1 ? [{ job, failure: { error } }] : undefined;
       }
     }
     this.#session.step('commit');
@@ -237,18 +306,17 @@ class SqliteDatabase implements Database {
   }
 
   /** As `runTogether`, but a job that fails is undone alone. */
-  async #runApart(jobs: readonly Job[]): Promise<(() => void)[]> {
-    const outcomes: (() => void)[] = [];
+  async #runApart(jobs: readonly Job[]): Promise<Outcome[]> {
+    const outcomes: Outcome[] = [];
     this.#session.step('begin immediate');
     for (const job of jobs) {
       this.#session.step('savepoint job');
       try {
-        const value = await this.#run(job);
-        outcomes.push(() => job.resolve(value));
+        outcomes.push({ job, value: await this.#run(job) });
       } catch (error) {
         this.#demandTransaction(error);
         this.#session.step('rollback to job');
-        outcomes.push(() => job.reject(error));
+        outcomes.push({ job, failure: { error } });
       }
       this.#session.step('release job');
     }
@@ -282,7 +350,6 @@ interface Prepared {
 class SqliteSession implements Session {
   readonly #connection: DatabaseSync;
   readonly #prepared = new Map<string, Prepared>();
-  #durable = true;
 
   constructor(connection: DatabaseSync) {
     this.#connection = connection;
@@ -329,15 +396,9 @@ class SqliteSession implements Session {
     }
   }
 
-  /** Whether the next commit waits for the disk; one that does not is as durable as the next that does. */
-  setDurable(durable: boolean): void {
-    if (durable === this.#durable) return;
-    try {
-      this.#connection.exec(`pragma synchronous = ${durable ? 'full' : 'normal'}`);
-      this.#durable = durable;
-    } catch (error) {
-      throw classified(error);
-    }
+  /** Commits do not wait for the disk from now on. SQLite still syncs around its checkpoints. */
+  leaveSyncing(): void {
+    this.#connection.exec('pragma synchronous = normal');
   }
 
   /** Runs a word of the transaction's own. */

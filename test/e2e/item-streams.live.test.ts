@@ -9,8 +9,10 @@ import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { buildWorkerApi } from '../../src/worker/worker-api.ts';
 import { type Plugboard, startPlugboard } from '../harness/plugboard.ts';
+import { startActiveMq } from '../services/activemq.ts';
 import { createAuthority } from '../services/certificates.ts';
 import { startKafka } from '../services/kafka.ts';
+import { startRabbitMq } from '../services/rabbitmq.ts';
 import { startRsyslog } from '../services/rsyslog.ts';
 import { startSearchNode } from '../services/search-node.ts';
 import { startOrSkip } from '../services/service.ts';
@@ -156,6 +158,120 @@ describe('streams of items reach their targets by both ports', { timeout: 900_00
       consumed.body.result.messages.map(({ value }: { value: string }) => value),
       ['control plane 4999', 'a', 'b', 'worker 0'],
     );
+  });
+
+  const certificateOf = () => {
+    const authority = createAuthority();
+    const certificate = authority.issue({
+      commonName: 'localhost',
+      names: ['localhost'],
+      ips: ['127.0.0.1'],
+    });
+    return { certificate, caPem: authority.caPem };
+  };
+
+  test('RabbitMQ: publish', async (t) => {
+    const server = await startOrSkip(t, () => startRabbitMq(certificateOf()));
+    if (!server) return;
+    t.after(() => server.stop());
+    await server.control(
+      'eval',
+      'rabbit_amqqueue:declare({resource, <<"/">>, queue, <<"numbers">>}, true, false, [], none, <<"test">>).',
+    );
+    await create('rabbit', {
+      type: 'rabbitMq',
+      hostPortList: [{ host: server.host, port: server.port }],
+      authenticationEnabled: true,
+      connectionFactoryUsername: server.user,
+      connectionFactoryPassword: server.password,
+      channelRoutingKey: 'numbers',
+    });
+    const taken = async (count: number) => {
+      const bodies: string[] = [];
+      while (bodies.length < count) {
+        const { body, text } = await plugboard.call(
+          'POST',
+          '/apiops/projects/MyProject/connections/rabbit/operations/get/',
+          { queue: 'numbers', maxMessages: 1000, acknowledge: true },
+        );
+        const messages: { body: string }[] = body.result?.messages ?? [];
+        assert.ok(messages.length > 0, `${bodies.length} came, then ${text}`);
+        bodies.push(...messages.map((message) => message.body));
+      }
+      return bodies;
+    };
+    for (const port of ['control plane', 'worker'] as const) {
+      const items = numbered(3000, (n) => ({ body: `${port} ${n}` }));
+      const { lines } = await stream(port, 'rabbit/operations/publish', ndjson(items));
+      assert.deepEqual(lines.at(-1), { type: 'finished', success: true, accepted: 3000, failed: 0 });
+      assert.ok(lines.slice(0, -1).every(({ line, result }, n) => line === n + 1 && result.confirmed));
+      assert.deepEqual(
+        await taken(3000),
+        items.map(({ body }) => body),
+        'each once, in the order of the lines',
+      );
+
+      const mixed = [{ body: 'first' }, { body: 'lost', routingKey: 'no-such-queue' }, { body: 'last' }];
+      const partly = await stream(port, 'rabbit/operations/publish', ndjson(mixed));
+      assert.deepEqual(
+        partly.lines.slice(0, -1).map(({ success, result }) => [success, result.error?.code]),
+        [
+          [true, undefined],
+          [false, 'unroutable'],
+          [true, undefined],
+        ],
+      );
+      assert.deepEqual(partly.lines.at(-1), { type: 'finished', success: false, accepted: 2, failed: 1 });
+      assert.deepEqual(await taken(2), ['first', 'last']);
+    }
+  });
+
+  test('ActiveMQ Classic: send, over OpenWire and AMQP, each alone and in transactions', async (t) => {
+    const server = await startOrSkip(t, () => startActiveMq({ ...certificateOf(), amqp: true }));
+    if (!server) return;
+    t.after(() => server.stop());
+    const ways = {
+      openwire: { activeMqConnectionProtocolType: 'TCP', brokerURL: `tcp://${server.host}:${server.port}` },
+      amqp: { activeMqConnectionProtocolType: 'AMQP', brokerURL: `amqp://${server.host}:${server.amqpPort}` },
+    };
+    for (const [way, address] of Object.entries(ways))
+      for (const sessionAcknowledgement of ['AUTO_ACKNOWLEDGE', 'SESSION_TRANSACTED']) {
+        const name = `${way}-${sessionAcknowledgement}`;
+        const broker = {
+          type: 'activeMq',
+          ...address,
+          username: server.account.user,
+          password: server.account.password,
+          destinationType: 'QUEUE',
+          destinationName: name,
+        };
+        await create(name, { ...broker, sessionAcknowledgement });
+        const path = `/apiops/projects/MyProject/connections/${name}/operations/receive/`;
+        for (const port of ['control plane', 'worker'] as const) {
+          // Several batches of a stream, each a transaction where they are asked for.
+          const filler = 'x'.repeat(8192);
+          const items = numbered(300, (n) => ({ body: `${port} ${n} ${filler}` }));
+          const { lines } = await stream(port, `${name}/operations/send`, ndjson(items));
+          assert.deepEqual(lines.at(-1), { type: 'finished', success: true, accepted: 300, failed: 0 }, name);
+          assert.ok(lines.slice(0, -1).every(({ line, success }, n) => line === n + 1 && success));
+          const received: string[] = [];
+          const deadline = Date.now() + 60_000;
+          while (received.length < items.length) {
+            const { body, text } = await plugboard.call('POST', path, {
+              maxMessages: items.length - received.length,
+              timeoutMs: 5000,
+            });
+            const messages: { body: string }[] = body.result?.messages ?? [];
+            assert.ok(Date.now() < deadline, `${name}: ${received.length} came, then ${text.slice(0, 200)}`);
+            received.push(...messages.map((message) => message.body));
+          }
+          assert.deepEqual(
+            received,
+            items.map(({ body }) => body),
+            `${name}: each once, in the order of the lines`,
+          );
+        }
+      }
   });
 
   test('OpenSearch: bulk', async (t) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { getEventListeners, once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
+import { getEventListeners } from 'node:events';
+import type { Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CallContext, Connector, Trust } from '../../src/connectors/connector.ts';
@@ -9,6 +9,7 @@ import type { StageName, StageResult, TestResult } from '../../src/contract/work
 import { AppError, type ErrorCode } from '../../src/errors.ts';
 import { freePort } from '../services/service.ts';
 import { createContext, type RecordedContext, testConnection } from './connector-context.ts';
+import { type Peer, startPeer } from './peer.ts';
 
 /** A connector with its real server, as the contract suite needs them. */
 export interface ConnectorSubject<D extends ConnectionType, Live> {
@@ -272,15 +273,6 @@ export async function connectorContract<D extends ConnectionType, Live>(
   });
 }
 
-interface Peer {
-  readonly port: number;
-  count(): number;
-  /** When the other side has connected and has had time to wait for an answer. */
-  reached(): Promise<void>;
-  /** When every socket accepted so far has been closed by the other side. */
-  allClosed(): Promise<void>;
-}
-
 /** What one case opened, so that it is closed, and what was said, so that it can be searched. */
 class Case<D extends ConnectionType, Live> {
   readonly results: unknown[] = [];
@@ -347,38 +339,8 @@ class Case<D extends ConnectionType, Live> {
     return result;
   }
 
-  async peer(onSocket: (socket: Socket) => void): Promise<Peer> {
-    const sockets = new Set<Socket>();
-    let count = 0;
-    const server = createServer({ allowHalfOpen: true }, (socket) => {
-      count++;
-      sockets.add(socket);
-      socket.on('error', () => {});
-      // allowHalfOpen, so that the peer's own FIN can go first; the other side's ends it.
-      socket.on('end', () => socket.end());
-      socket.on('close', () => sockets.delete(socket));
-      socket.resume();
-      onSocket(socket);
-    });
-    const accepted = new Promise<void>((resolve) => server.once('connection', () => resolve()));
-    server.listen(0, host);
-    await once(server, 'listening');
-    this.#disposers.push(async () => {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
-    });
-    return {
-      port: (server.address() as { port: number }).port,
-      count: () => count,
-      reached: () => accepted.then(() => sleep(150)),
-      async allClosed() {
-        const deadline = Date.now() + patienceMs;
-        while (sockets.size > 0) {
-          assert.ok(Date.now() < deadline, `${sockets.size} sockets were left open`);
-          await sleep(20);
-        }
-      },
-    };
+  peer(onSocket: (socket: Socket) => void): Promise<Peer> {
+    return startPeer({ after: (dispose) => this.#disposers.push(dispose) }, onSocket);
   }
 
   async dispose(): Promise<void> {

@@ -2,46 +2,21 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { createContext, testConnection, trustIn } from '../../../test/contract/connector-context.ts';
 import { type ConnectorSubject, connectorContract } from '../../../test/contract/connector-contract.ts';
+import { databaseConfig, openDatabase, rejected } from '../../../test/contract/database-subject.ts';
 import { createAuthority } from '../../../test/services/certificates.ts';
 import { startMongodb } from '../../../test/services/mongodb.ts';
 import { startOrSkip } from '../../../test/services/service.ts';
-import type { InputOf } from '../../contract/connection-type.ts';
 import type { TestResult } from '../../contract/worker-protocol.ts';
-import { AppError } from '../../errors.ts';
 import { createNetwork } from '../../worker/egress.ts';
 import { createEgressPolicy } from '../../worker/egress-policy.ts';
 import type { Network } from '../connector.ts';
 import { databaseConnector } from './database.connector.ts';
 import type { database } from './database.definition.ts';
-import type { DatabaseConfig, DatabaseOperations } from './database-client.ts';
+import type { DatabaseConfig } from './database-client.ts';
 
 const authority = createAuthority();
 
-const base = {
-  type: 'database' as const,
-  name: 'db',
-  deployToWorker: true,
-  enabled: true,
-  environments: [],
-  labels: {},
-  circuitBreaker: { enabled: false, errorThreshold: 5, sleepWindowSeconds: 30 },
-  dbType: 'MONGODB' as const,
-  useCredentials: false,
-  initialPoolSize: 1,
-  minPoolSize: 1,
-  maxPoolSize: 5,
-  incrementCount: 1,
-  maxStatements: 100,
-  idleConnectionTestPeriod: 30_000,
-  connectionTimeout: 30_000,
-  maxConnectionAge: 180_000,
-  maxIdleTime: 120_000,
-  testConnectionOnCheckout: true,
-  testConnectionOnCheckin: false,
-  logTableSchemaOverrides: {},
-  logTableNameOverrides: {},
-  verifyCertificate: true,
-};
+const base = databaseConfig({ dbType: 'MONGODB', useCredentials: false });
 
 function configAt(
   { host, port }: { host: string; port: number },
@@ -51,35 +26,8 @@ function configAt(
   return { ...base, jdbcUrl: `mongodb://${host}:${port}/orders?${parameters}`, ...overrides };
 }
 
-async function open(t: TestContext, config: DatabaseConfig, network?: Network) {
-  const ctx = createContext({ signal: new AbortController().signal, trust: trustIn(authority.caPem) });
-  const live = await databaseConnector.open(config, network ? { ...ctx, network } : ctx);
-  t.after(() => databaseConnector.close(live));
-  const call =
-    <K extends keyof DatabaseOperations>(name: K) =>
-    (input: InputOf<DatabaseOperations[K]>) =>
-      databaseConnector.operations[name](live, input, { signal: AbortSignal.timeout(60_000) });
-  return {
-    live,
-    find: call('find'),
-    insert: call('insert'),
-    update: call('update'),
-    delete: call('delete'),
-    aggregate: call('aggregate'),
-    query: call('query'),
-    execute: call('execute'),
-  };
-}
-
-async function rejected(attempt: Promise<unknown>): Promise<AppError> {
-  try {
-    await attempt;
-  } catch (error) {
-    assert.ok(error instanceof AppError, String(error));
-    return error;
-  }
-  assert.fail('it was expected to fail');
-}
+const open = (t: TestContext, config: DatabaseConfig, network?: Network) =>
+  openDatabase(t, config, { trust: trustIn(authority.caPem), ...(network ? { network } : {}) });
 
 for (const tls of [false, true])
   test(`MongoDB ${tls ? 'over TLS' : 'in clear'} keeps the contract`, async (t) => {

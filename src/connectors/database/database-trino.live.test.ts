@@ -3,44 +3,19 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createContext, trustIn } from '../../../test/contract/connector-context.ts';
+import { trustIn } from '../../../test/contract/connector-context.ts';
 import { type ConnectorSubject, connectorContract } from '../../../test/contract/connector-contract.ts';
+import { databaseConfig, openDatabase, rejected } from '../../../test/contract/database-subject.ts';
 import { createAuthority } from '../../../test/services/certificates.ts';
 import { startOrSkip } from '../../../test/services/service.ts';
 import { startTrino, type TrinoService } from '../../../test/services/trino.ts';
-import type { InputOf } from '../../contract/connection-type.ts';
-import { AppError } from '../../errors.ts';
 import { databaseConnector } from './database.connector.ts';
 import type { database } from './database.definition.ts';
-import type { DatabaseConfig, DatabaseOperations } from './database-client.ts';
+import type { DatabaseConfig } from './database-client.ts';
 
 const authority = createAuthority();
 
-const base = {
-  type: 'database' as const,
-  name: 'db',
-  deployToWorker: true,
-  enabled: true,
-  environments: [],
-  labels: {},
-  circuitBreaker: { enabled: false, errorThreshold: 5, sleepWindowSeconds: 30 },
-  dbType: 'TRINO' as const,
-  useCredentials: false,
-  initialPoolSize: 1,
-  minPoolSize: 1,
-  maxPoolSize: 5,
-  incrementCount: 1,
-  maxStatements: 100,
-  idleConnectionTestPeriod: 30_000,
-  connectionTimeout: 30_000,
-  maxConnectionAge: 180_000,
-  maxIdleTime: 120_000,
-  testConnectionOnCheckout: true,
-  testConnectionOnCheckin: false,
-  logTableSchemaOverrides: {},
-  logTableNameOverrides: {},
-  verifyCertificate: true,
-};
+const base = databaseConfig({ dbType: 'TRINO', useCredentials: false });
 
 function inClear({ host, port }: { host: string; port: number }, rest: Partial<DatabaseConfig> = {}) {
   return { ...base, jdbcUrl: `jdbc:trino://${host}:${port}/memory/default?user=tester`, ...rest };
@@ -70,26 +45,8 @@ const otherProtocols = {
   'the greeting of a mail server': Buffer.from('220 mail.example.com ESMTP\r\n'),
 };
 
-async function open(t: TestContext, config: DatabaseConfig) {
-  const ctx = createContext({ signal: new AbortController().signal, trust: trustIn(authority.caPem) });
-  const live = await databaseConnector.open(config, ctx);
-  t.after(() => databaseConnector.close(live));
-  const call =
-    <K extends 'query' | 'execute'>(name: K) =>
-    (input: InputOf<DatabaseOperations[K]>, signal: AbortSignal = AbortSignal.timeout(120_000)) =>
-      databaseConnector.operations[name](live, input, { signal });
-  return { live, query: call('query'), execute: call('execute') };
-}
-
-async function rejected(attempt: Promise<unknown>): Promise<AppError> {
-  try {
-    await attempt;
-  } catch (error) {
-    assert.ok(error instanceof AppError, String(error));
-    return error;
-  }
-  assert.fail('it was expected to fail');
-}
+const open = (t: TestContext, config: DatabaseConfig) =>
+  openDatabase(t, config, { trust: trustIn(authority.caPem) });
 
 test('Trino keeps the contract, and does what statements say', async (t) => {
   const certificate = authority.issue({ commonName: 'trino.test', ips: ['127.0.0.1'] });

@@ -6,6 +6,7 @@ import { after, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createContext, testConnection, trustIn } from '../../../test/contract/connector-context.ts';
 import { type ConnectorSubject, connectorContract } from '../../../test/contract/connector-contract.ts';
+import { databaseConfig, rejected } from '../../../test/contract/database-subject.ts';
 import { createAuthority } from '../../../test/services/certificates.ts';
 import { type MariadbOptions, startMariadb } from '../../../test/services/mariadb.ts';
 import { type PostgresqlOptions, startPostgresql } from '../../../test/services/postgresql.ts';
@@ -35,30 +36,7 @@ async function certificateFiles(
   return { certFile, keyFile, caFile };
 }
 
-const base = {
-  type: 'database' as const,
-  name: 'db',
-  deployToWorker: true,
-  enabled: true,
-  environments: [],
-  labels: {},
-  circuitBreaker: { enabled: false, errorThreshold: 5, sleepWindowSeconds: 30 },
-  useCredentials: true,
-  initialPoolSize: 1,
-  minPoolSize: 1,
-  maxPoolSize: 5,
-  incrementCount: 1,
-  maxStatements: 100,
-  idleConnectionTestPeriod: 30_000,
-  connectionTimeout: 30_000,
-  maxConnectionAge: 180_000,
-  maxIdleTime: 120_000,
-  testConnectionOnCheckout: true,
-  testConnectionOnCheckin: false,
-  logTableSchemaOverrides: {},
-  logTableNameOverrides: {},
-  verifyCertificate: true,
-};
+const base = databaseConfig({});
 
 /** What the tests need to know of either database. */
 interface Flavour {
@@ -179,16 +157,6 @@ async function open(t: TestContext, config: DatabaseConfig, trust: Trust = trust
     figures: () => databaseConnector.figures!(live),
     close: () => databaseConnector.close(live),
   };
-}
-
-async function rejected(attempt: Promise<unknown>): Promise<AppError> {
-  try {
-    await attempt;
-  } catch (error) {
-    assert.ok(error instanceof AppError, String(error));
-    return error;
-  }
-  assert.fail('it was expected to fail');
 }
 
 /** Waits until the value is as expected; the servers notice closed sockets a moment later. */

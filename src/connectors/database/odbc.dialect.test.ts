@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { recordStages } from '../../../test/contract/connector-context.ts';
+import { startPeer } from '../../../test/contract/peer.ts';
 import { privateDirectory } from '../../../test/services/service.ts';
 import { AppError } from '../../errors.ts';
 import { createNetwork } from '../../worker/egress.ts';
@@ -19,37 +19,6 @@ import type { OdbcConnection, OdbcCursor, OdbcModule, OdbcResult } from './odbc-
 import { threadedOdbc } from './odbc-thread.ts';
 
 const password = 'Canary};Server=evil;{p4ss';
-
-/** A server that takes connections and says nothing, and how many of its sockets are open. */
-async function startServer(t: TestContext) {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {});
-    socket.on('close', () => sockets.delete(socket));
-    socket.resume();
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  return {
-    port: (server.address() as { port: number }).port,
-    open: () => sockets.size,
-    drop: () => {
-      for (const socket of sockets) socket.destroy();
-    },
-    async allClosed() {
-      const deadline = Date.now() + 20_000;
-      while (sockets.size > 0) {
-        assert.ok(Date.now() < deadline, `${sockets.size} sockets were left open`);
-        await sleep(20);
-      }
-    },
-  };
-}
 
 function settingsAt(port: number, rest: Partial<DialectSettings> = {}): DialectSettings {
   return {
@@ -115,7 +84,7 @@ function fakeOdbc(answer: (sql: string, parameters: unknown[]) => OdbcResult | P
 const signal = new AbortController().signal;
 
 test('a session goes through a socket of ours, and binds what it is given', async (t) => {
-  const server = await startServer(t);
+  const server = await startPeer(t);
   const { odbc, seen } = fakeOdbc(() =>
     result(
       [
@@ -170,7 +139,7 @@ test('a session goes through a socket of ours, and binds what it is given', asyn
 });
 
 test('two columns of one name are refused, as one would be lost', async (t) => {
-  const server = await startServer(t);
+  const server = await startPeer(t);
   const { odbc } = fakeOdbc(() =>
     result(
       [{ n: 1 }],
@@ -194,7 +163,7 @@ test('two columns of one name are refused, as one would be lost', async (t) => {
 });
 
 test('a lost server, a cancel and a log-in that hangs leave no socket', async (t) => {
-  const server = await startServer(t);
+  const server = await startPeer(t);
   const settings = settingsAt(server.port, { timeoutMs: 300 });
   const { odbc } = fakeOdbc(() => new Promise<OdbcResult>(() => {}));
   const open = (lost: () => void) =>
@@ -226,7 +195,7 @@ test('a lost server, a cancel and a log-in that hangs leave no socket', async (t
 });
 
 test('nothing is dialled that the egress policy forbids', async (t) => {
-  const server = await startServer(t);
+  const server = await startPeer(t);
   const network = createNetwork({ policy: createEgressPolicy({ deny: ['127.0.0.1/32'] }) });
   const settings = settingsAt(server.port, { network });
   const { odbc } = fakeOdbc(() => assert.fail('asked'));
@@ -238,7 +207,7 @@ test('nothing is dialled that the egress policy forbids', async (t) => {
     lost() {},
   });
   await assert.rejects(opening, { code: 'egress_denied' });
-  assert.equal(server.open(), 0);
+  assert.equal(server.count(), 0);
 });
 
 test('a connection string holds its values, whatever they are', () => {

@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
-import { type TestContext, test } from 'node:test';
+import type { Socket } from 'node:net';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createContext, testConnection, trustIn } from '../../../test/contract/connector-context.ts';
+import { createContext, trustIn } from '../../../test/contract/connector-context.ts';
+import { databaseConfig, failuresOf } from '../../../test/contract/database-subject.ts';
+import { startPeer } from '../../../test/contract/peer.ts';
 import { createAuthority } from '../../../test/services/certificates.ts';
 import { freePort } from '../../../test/services/service.ts';
-import { AppError } from '../../errors.ts';
 import { createNetwork } from '../../worker/egress.ts';
 import { createEgressPolicy } from '../../worker/egress-policy.ts';
+import type { Network, Trust } from '../connector.ts';
 import { databaseConnector } from './database.connector.ts';
 import type { DatabaseConfig } from './database-client.ts';
 import { classifyOracleError } from './oracle-errors.ts';
@@ -17,66 +19,13 @@ import { boundValue, changesSession, connectDescriptor, jsonValue } from './orac
 const password = 'Canary-Oracle-p4ss+word';
 
 function configAt(port: number, rest: Partial<DatabaseConfig> = {}): DatabaseConfig {
-  return {
-    type: 'database',
-    name: 'db',
-    deployToWorker: true,
-    enabled: true,
-    environments: [],
-    labels: {},
-    circuitBreaker: { enabled: false, errorThreshold: 5, sleepWindowSeconds: 30 },
+  return databaseConfig({
     jdbcUrl: `jdbc:oracle:thin:@127.0.0.1:${port}/orders`,
-    useCredentials: true,
     username: 'scott',
     password,
-    initialPoolSize: 1,
-    minPoolSize: 1,
-    maxPoolSize: 5,
-    incrementCount: 1,
-    maxStatements: 100,
-    idleConnectionTestPeriod: 30_000,
     connectionTimeout: 1_500,
-    maxConnectionAge: 180_000,
-    maxIdleTime: 120_000,
-    testConnectionOnCheckout: true,
-    testConnectionOnCheckin: false,
-    logTableSchemaOverrides: {},
-    logTableNameOverrides: {},
-    verifyCertificate: true,
     ...rest,
-  };
-}
-
-/** A peer that speaks as it is told, and how many of its sockets are open. */
-async function startPeer(t: TestContext, onSocket: (socket: Socket) => void) {
-  const sockets = new Set<Socket>();
-  let count = 0;
-  const peer = createServer({ allowHalfOpen: true }, (socket) => {
-    count++;
-    sockets.add(socket);
-    socket.on('error', () => {});
-    socket.on('end', () => socket.end());
-    socket.on('close', () => sockets.delete(socket));
-    socket.resume();
-    onSocket(socket);
   });
-  peer.listen(0, '127.0.0.1');
-  await once(peer, 'listening');
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    peer.close();
-  });
-  return {
-    port: (peer.address() as { port: number }).port,
-    count: () => count,
-    async allClosed() {
-      const deadline = Date.now() + 20_000;
-      while (sockets.size > 0) {
-        assert.ok(Date.now() < deadline, `${sockets.size} sockets were left open`);
-        await sleep(20);
-      }
-    },
-  };
 }
 
 /** A packet of TNS: length, checksum, type, flags, checksum, body. */
@@ -120,24 +69,8 @@ function listener(answers: Buffer[], asked: string[] = []) {
   };
 }
 
-async function failuresWith(config: DatabaseConfig, context: object = {}) {
-  const ctx = { ...createContext({ signal: new AbortController().signal }), ...context };
-  const tested = await testConnection(databaseConnector, config, ctx);
-  const failed = tested.stages.find(({ status }) => status === 'failed');
-  const live = await databaseConnector.open(config, ctx);
-  const call = { signal: AbortSignal.timeout(30_000) };
-  const failure = await databaseConnector.operations
-    .query(live, { sql: 'select :1 from dual', parameters: [1] }, call)
-    .then(
-      () => assert.fail('it was expected to fail'),
-      (error: unknown) => error,
-    );
-  await databaseConnector.close(live);
-  await databaseConnector.close(live);
-  assert.ok(failure instanceof AppError, String(failure));
-  assert.doesNotMatch(JSON.stringify([tested, failure.message, ctx.logged, ctx.warnings]), /Canary/);
-  return { failed, failure, seen: [failed?.stage, failed?.code, failure.code] };
-}
+const failuresWith = (config: DatabaseConfig, context?: { network?: Network; trust?: Trust }) =>
+  failuresOf(config, { sql: 'select :1 from dual', parameters: [1] }, context);
 
 test('a closed port is refused at connect', async () => {
   const { seen } = await failuresWith(configAt(await freePort()));

@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createContext, testConnection } from '../../../test/contract/connector-context.ts';
 import { type ConnectorSubject, connectorContract } from '../../../test/contract/connector-contract.ts';
+import { databaseConfig } from '../../../test/contract/database-subject.ts';
 import { AppError } from '../../errors.ts';
 import { databaseConnector } from './database.connector.ts';
 import type { database } from './database.definition.ts';
@@ -14,34 +15,14 @@ const password = 'Canary-SqlServer-p4ss+word';
 const badPassword = 'Canary-wr0ng-p4ss+word';
 
 function configAt(port: number, rest: Partial<DatabaseConfig> = {}, databaseName = 'orders'): DatabaseConfig {
-  return {
-    type: 'database',
-    name: 'db',
-    deployToWorker: true,
-    enabled: true,
-    environments: [],
-    labels: {},
-    circuitBreaker: { enabled: false, errorThreshold: 5, sleepWindowSeconds: 30 },
+  return databaseConfig({
     jdbcUrl: `jdbc:sqlserver://127.0.0.1:${port};databaseName=${databaseName};encrypt=false`,
-    useCredentials: true,
     username: 'sa',
     password,
-    initialPoolSize: 1,
-    minPoolSize: 1,
-    maxPoolSize: 5,
-    incrementCount: 1,
-    maxStatements: 100,
-    idleConnectionTestPeriod: 30_000,
     connectionTimeout: 10_000,
-    maxConnectionAge: 180_000,
-    maxIdleTime: 120_000,
     testConnectionOnCheckout: false,
-    testConnectionOnCheckin: false,
-    logTableSchemaOverrides: {},
-    logTableNameOverrides: {},
-    verifyCertificate: true,
     ...rest,
-  };
+  });
 }
 
 /** Packet types of TDS, as on the wire. */

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
-import { type TestContext, test } from 'node:test';
+import type { Socket } from 'node:net';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createContext, testConnection } from '../../../test/contract/connector-context.ts';
+import { createContext } from '../../../test/contract/connector-context.ts';
+import { databaseConfig, failuresOf } from '../../../test/contract/database-subject.ts';
+import { startPeer } from '../../../test/contract/peer.ts';
 import { freePort } from '../../../test/services/service.ts';
-import type { TestResult } from '../../contract/worker-protocol.ts';
-import { AppError } from '../../errors.ts';
 import { createNetwork } from '../../worker/egress.ts';
 import { createEgressPolicy } from '../../worker/egress-policy.ts';
 import { databaseConnector } from './database.connector.ts';
@@ -17,83 +16,17 @@ import { classifySqlServerError } from './sql-server-errors.ts';
 const password = 'Canary-SqlServer-p4ss+word';
 
 function configAt(port: number, connectionTimeout: number): DatabaseConfig {
-  return {
-    type: 'database',
-    name: 'db',
-    deployToWorker: true,
-    enabled: true,
-    environments: [],
-    labels: {},
-    circuitBreaker: { enabled: false, errorThreshold: 5, sleepWindowSeconds: 30 },
+  return databaseConfig({
     jdbcUrl: `jdbc:sqlserver://127.0.0.1:${port};databaseName=orders`,
-    useCredentials: true,
     username: 'sa',
     password,
-    initialPoolSize: 1,
-    minPoolSize: 1,
-    maxPoolSize: 5,
-    incrementCount: 1,
-    maxStatements: 100,
-    idleConnectionTestPeriod: 30_000,
     connectionTimeout,
-    maxConnectionAge: 180_000,
-    maxIdleTime: 120_000,
-    testConnectionOnCheckout: true,
-    testConnectionOnCheckin: false,
-    logTableSchemaOverrides: {},
-    logTableNameOverrides: {},
-    verifyCertificate: true,
-  };
+  });
 }
 
-/** A peer that is no SQL Server, and how many of its sockets are open. */
-async function startPeer(t: TestContext, onSocket: (socket: Socket) => void) {
-  const sockets = new Set<Socket>();
-  const peer = createServer({ allowHalfOpen: true }, (socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {});
-    socket.on('end', () => socket.end());
-    socket.on('close', () => sockets.delete(socket));
-    socket.resume();
-    onSocket(socket);
-  });
-  peer.listen(0, '127.0.0.1');
-  await once(peer, 'listening');
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    peer.close();
-  });
-  return {
-    port: (peer.address() as { port: number }).port,
-    async allClosed() {
-      const deadline = Date.now() + 20_000;
-      while (sockets.size > 0) {
-        assert.ok(Date.now() < deadline, `${sockets.size} sockets were left open`);
-        await sleep(20);
-      }
-    },
-  };
-}
-
-/** What the staged test and an operation fail with. */
 async function failuresAt(port: number, connectionTimeout = 1_500) {
-  const abort = new AbortController();
-  const ctx = createContext({ signal: abort.signal });
-  const config = configAt(port, connectionTimeout);
-  const tested: TestResult = await testConnection(databaseConnector, config, ctx);
-  const failed = tested.stages.find(({ status }) => status === 'failed');
-  const live = await databaseConnector.open(config, ctx);
-  const call = { signal: AbortSignal.timeout(30_000) };
-  const failure = await databaseConnector.operations
-    .query(live, { sql: 'select ?', parameters: [1] }, call)
-    .then(
-      () => assert.fail('it was expected to fail'),
-      (error: unknown) => error,
-    );
-  await databaseConnector.close(live);
-  assert.ok(failure instanceof AppError, String(failure));
-  assert.doesNotMatch(JSON.stringify([tested, failure.message, ctx.logged, ctx.warnings]), /Canary/);
-  return [failed?.stage, failed?.code, failure.code];
+  const { seen } = await failuresOf(configAt(port, connectionTimeout), { sql: 'select ?', parameters: [1] });
+  return seen;
 }
 
 test('a closed port is refused at connect', async () => {

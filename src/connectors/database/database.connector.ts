@@ -9,8 +9,10 @@ import type {
   DatabaseOperations,
   DatabaseTarget,
 } from './database-client.ts';
+import { type DbType, defaultPorts } from './db-types.ts';
 import { classifySocketError } from './dialect.ts';
-import { type DbType, defaultPorts, type JdbcUrl, JdbcUrlError, parseJdbcUrl } from './jdbc-url.ts';
+import { JdbcUrlError } from './jdbc-grammar.ts';
+import { type JdbcUrl, parseJdbcUrl } from './jdbc-url.ts';
 
 /** Kind of database → its driver, imported when a connection first needs it. */
 const drivers: Record<DbType, () => Promise<DatabaseDriver>> = {

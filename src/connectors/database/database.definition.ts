@@ -16,16 +16,9 @@ import {
 } from '../../contract/connection-type.ts';
 import { normaliseHost } from '../../contract/host.ts';
 import { hasVariable } from '../../contract/reference-syntax.ts';
-import {
-  type DbType,
-  dbTypeOfUrl,
-  dbTypes,
-  defaultPorts,
-  destinationsOfUrl,
-  type JdbcUrl,
-  JdbcUrlError,
-  parseJdbcUrl,
-} from './jdbc-url.ts';
+import { type DbType, dbTypes, defaultPorts } from './db-types.ts';
+import { JdbcUrlError } from './jdbc-grammar.ts';
+import { dbTypeOfUrl, destinationsOfUrl, type JdbcUrl, parseJdbcUrl } from './jdbc-url.ts';
 
 const driverClasses: readonly (readonly [RegExp, DbType])[] = [
   [/^org\.postgresql\./, 'POSTGRES'],

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { credentialParts } from '../../contract/credential-url.ts';
-import { destinationsOfUrl, JdbcUrlError, parseJdbcUrl } from './jdbc-url.ts';
+import { JdbcUrlError } from './jdbc-grammar.ts';
+import { destinationsOfUrl, parseJdbcUrl } from './jdbc-url.ts';
 
 const forms: [string, Partial<ReturnType<typeof parseJdbcUrl>>][] = [
   ['jdbc:postgresql://h:5432/db', { dbType: 'POSTGRES', hosts: [{ host: 'h', port: 5432 }], database: 'db' }],

@@ -7,7 +7,7 @@ import { allFields } from '../contract/definition-schema.ts';
 import { referencePage } from '../contract/reference-page.ts';
 import { connectors } from './connectors.ts';
 import { definitions } from './definitions.ts';
-import { proofs } from './proven.ts';
+import { proofsOf, unproven } from './proven.ts';
 import { referencePages } from './reference-pages.ts';
 
 const directory = join(import.meta.dirname, '..', '..', 'docs', 'reference');
@@ -32,7 +32,6 @@ test('a page names every field and every operation', () => {
 });
 
 test('a type that is live says what it was proven against, or what is missing for that', () => {
-  for (const [type, { proven, unproven }] of Object.entries(proofs))
-    if (connectors[type as keyof typeof connectors] !== null)
-      assert.ok(proven.length + unproven.length > 0, type);
+  for (const [type, open] of Object.entries(unproven) as [keyof typeof unproven, readonly string[]][])
+    if (connectors[type] !== null) assert.ok(proofsOf(type).length + open.length > 0, type);
 });

@@ -89,7 +89,7 @@ for (const product of brokers)
     }
 
     for (const title of ['TCP', 'TLS'])
-      test(`contract, ${title}`, async (t) => {
+      test(`contract, AMQP 1.0 over ${title}`, async (t) => {
         const broker = needed(t);
         if (!broker) return;
         const [scheme, port] = title === 'TLS' ? ['amqps', broker.amqpsPort] : ['amqp', broker.amqpPort];

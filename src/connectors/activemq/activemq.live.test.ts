@@ -105,7 +105,7 @@ for (const product of brokers)
         : {};
 
     for (const title of ['TCP', 'TLS'])
-      test(`contract, ${title}`, async (t) => {
+      test(`contract, OpenWire over ${title}`, async (t) => {
         const broker = needed(t);
         if (!broker) return;
         const [scheme, port] = title === 'TLS' ? ['ssl', broker.tlsPort] : ['tcp', broker.port];

@@ -22,7 +22,7 @@ before(async () => {
     ips: ['127.0.0.1'],
   });
   const start = () => startRabbitMq({ certificate, caPem: authority.caPem });
-  service = await startOrSkip({ skip: () => {} }, start);
+  service = await startOrSkip({ skip: () => {}, fullName: 'RabbitMQ' }, start);
 });
 after(() => service?.stop());
 

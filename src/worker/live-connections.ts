@@ -17,6 +17,7 @@ import { checkInput } from './operation-input.ts';
 import { type LiveState, type Operation, planOne, type Revision } from './plan.ts';
 import { Proof, type ProofOutcome } from './proof.ts';
 import { ProofPace } from './proof-pace.ts';
+import type { Scrubbing } from './scrubbing.ts';
 import { hasSecretReference, type SecretSources } from './secrets/secret-sources.ts';
 
 export interface LiveConnectionsOptions extends TypeRegistry {
@@ -199,12 +200,27 @@ export class LiveConnections {
    * `circuit_open`, `target_busy`, `target_timeout`, `cancelled`, or what the connector makes of the
    * target's error; no text of it holds a secret of the connection.
    */
-  async operate(
+  operate(connection: string, operation: string, input: unknown, options: OperateOptions): Promise<unknown> {
+    return this.#operate(connection, operation, input, options, resultOf);
+  }
+
+  /** `operate`, its result as a JSON text. */
+  operateToJson(
+    connection: string,
+    operation: string,
+    input: unknown,
+    options: OperateOptions,
+  ): Promise<string> {
+    return this.#operate(connection, operation, input, options, jsonOf);
+  }
+
+  async #operate<Result>(
     connection: string,
     operation: string,
     input: unknown,
     { timeoutMs, signal }: OperateOptions,
-  ): Promise<unknown> {
+    deliver: (scrubbing: Scrubbing, result: unknown) => Result,
+  ): Promise<Result> {
     const startedAt = Date.now();
     const slot = this.#slots.get(connection);
     if (slot && !slot.serving && slot.desired && slot.working) await this.#opened(slot, timeoutMs, signal);
@@ -236,7 +252,7 @@ export class LiveConnections {
           held.inFlight -= 1;
         },
       });
-      return this.#scrubResult(scrubbing, result);
+      return deliver(scrubbing, result);
     } catch (error) {
       failure = toClientError(error, client.prepared, this.#options.log);
       throw failure;
@@ -246,14 +262,6 @@ export class LiveConnections {
       if (failure) held.health.noteError(failure, Date.now());
       if (failure) this.#noteRefusedLogIn(client, failure);
       if (!client.isClosing) proof.noteOperation(failure);
-    }
-  }
-
-  #scrubResult(scrubbing: LiveClient['prepared']['scrubbing'], result: unknown): unknown {
-    try {
-      return scrubbing.result(result);
-    } catch (error) {
-      throw new AppError('internal_error', 'The result of the operation is no JSON', { cause: error });
     }
   }
 
@@ -742,6 +750,22 @@ const afterHintMs = 2_000;
 
 /** Over how long a worker without a control plane spreads its first proofs, ms. */
 const selfProofSpreadMs = 2_000;
+
+function resultOf(scrubbing: Scrubbing, result: unknown): unknown {
+  return asJson(() => scrubbing.result(result));
+}
+
+function jsonOf(scrubbing: Scrubbing, result: unknown): string {
+  return asJson(() => scrubbing.json(result));
+}
+
+function asJson<Json>(make: () => Json): Json {
+  try {
+    return make();
+  } catch (error) {
+    throw new AppError('internal_error', 'The result of the operation is no JSON', { cause: error });
+  }
+}
 
 function nameKey(project: string, name: string): string {
   return `${project}\0${foldName(name)}`;

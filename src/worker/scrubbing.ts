@@ -9,6 +9,8 @@ export interface Scrubbing {
   text(text: string): string;
   /** What JSON makes of the value, without the secrets; throws what `JSON.stringify` throws. */
   result(value: unknown): unknown;
+  /** The same as a JSON text, for which a value is written only once. */
+  json(value: unknown): string;
   /** A copy that is fit for the client: without cause, its texts scrubbed or dropped. */
   error(error: AppError): AppError;
   log(log: Logger): Logger;
@@ -27,6 +29,10 @@ export function createScrubbing(secrets: readonly string[]): Scrubbing {
       const json = JSON.stringify(value) ?? 'null';
       // Parsed anew, because a scrubber looks into plain data only and a result may be of any class.
       return scrub(json) === json ? value : scrub(JSON.parse(json));
+    },
+    json(value) {
+      const json = JSON.stringify(value) ?? 'null';
+      return scrub(json) === json ? json : JSON.stringify(scrub(JSON.parse(json)));
     },
     error(error) {
       const { validationErrors, hint, ...details } = error.details;

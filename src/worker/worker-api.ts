@@ -1,4 +1,4 @@
-import { hash, randomBytes } from 'node:crypto';
+import { hash, randomFillSync } from 'node:crypto';
 import Fastify, {
   type FastifyError,
   type FastifyInstance,
@@ -17,7 +17,7 @@ import { RememberedAnswers } from './remembered-answers.ts';
 
 /** What the port needs of the worker behind it. */
 export interface WorkerApiSource {
-  readonly connections: Pick<LiveConnections, 'find' | 'operate' | 'operationOf'>;
+  readonly connections: Pick<LiveConnections, 'find' | 'operate' | 'operateToJson' | 'operationOf'>;
   readonly tokens: readonly UsageToken[];
   readonly isConnected: boolean;
   onTokens(listener: (tokens: readonly UsageToken[]) => void): void;
@@ -28,6 +28,9 @@ const defaultTimeoutMs = 60_000;
 /** How long requests may go on when the port closes. */
 const drainMs = 10_000;
 const maxTimerMs = 2 ** 31 - 1;
+const maxKnownHeaders = 1000;
+const jsonType = 'application/json; charset=utf-8';
+const requestIdBytes = 9;
 
 interface Running {
   hash: string;
@@ -58,10 +61,13 @@ declare module 'fastify' {
  */
 export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyInstance {
   const byHash = new Map<string, UsageToken>();
+  /** By the Authorization header, of those that were found by it: a hash for each request costs more than looking it up. */
+  const byHeader = new Map<string, UsageToken>();
   const running = new Set<Running>();
   const remembered = new RememberedAnswers();
   const learn = (tokens: readonly UsageToken[]) => {
     byHash.clear();
+    byHeader.clear();
     for (const token of tokens) byHash.set(token.hash, token);
     for (const { controller, ...what } of running)
       if (!mayStill(what)) controller.abort(new AppError('unauthorized_client', 'Invalid token'));
@@ -77,7 +83,7 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
   const app = Fastify({
     logger: false,
     bodyLimit: maxInputBytes,
-    genReqId: () => randomBytes(9).toString('base64url'),
+    genReqId: newRequestId,
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
     routerOptions: { ignoreTrailingSlash: true, caseSensitive: true, maxParamLength: 4096 },
@@ -115,17 +121,13 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     '/apiops/projects/:project/connections/:connection/operations/:operation/',
     {
       // Before the body is read: token, project, permission, in this order.
-      onRequest: async (request) => {
-        const token = authenticate(request.headers.authorization, byHash);
-        const { project, connection, operation } = request.params as Params;
-        if (!token.grants.some((grant) => grant.project === project))
-          throw new AppError('not_found', `Project '${project}' not found`);
-        if (!mayUse(token, project, connection, operation))
-          throw new AppError(
-            'forbidden',
-            `The token lacks the permission CONNECTIONS:USE in project '${project}'`,
-          );
-        request.usageToken = token;
+      onRequest: (request, _reply, done) => {
+        try {
+          request.usageToken = authorize(request.headers.authorization, request.params as Params);
+          done();
+        } catch (error) {
+          done(error as Error);
+        }
       },
     },
     async (request, reply) => {
@@ -140,7 +142,7 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
         hash('sha256', JSON.stringify(request.body ?? null), 'base64url'),
         async () => {
           try {
-            return { status: 200, body: JSON.stringify(await use(request, reply)) };
+            return { status: 200, body: (await use(request, reply)) as string };
           } catch (raised) {
             const error = toAppError(raised);
             if (error.code === 'internal_error') throw raised;
@@ -150,10 +152,26 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
         },
       );
       if (replayed) reply.header('idempotency-replayed', 'true');
-      return reply.status(answer.status).type('application/json; charset=utf-8').send(answer.body);
+      return reply.status(answer.status).type(jsonType).send(answer.body);
     },
   );
 
+  function authorize(header: string | undefined, { project, connection, operation }: Params): UsageToken {
+    const known = header === undefined ? undefined : byHeader.get(header);
+    const token = known ?? authenticate(header, byHash);
+    if (known && !isCurrent(known)) throw new AppError('unauthorized_client', 'Invalid token');
+    if (!known && byHeader.size < maxKnownHeaders) byHeader.set(header!, token);
+    if (!token.grants.some((grant) => grant.project === project))
+      throw new AppError('not_found', `Project '${project}' not found`);
+    if (!mayUse(token, project, connection, operation))
+      throw new AppError(
+        'forbidden',
+        `The token lacks the permission CONNECTIONS:USE in project '${project}'`,
+      );
+    return token;
+  }
+
+  /** Answers the body of a success as JSON text, or goes on with a stream. */
   async function use(request: UseRequest, reply: FastifyReply): Promise<unknown> {
     const { project, connection, operation } = request.params;
     const timeoutMs = readTimeout(request.query.timeoutMs);
@@ -183,8 +201,9 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     reply.raw.once('close', onGone);
     try {
       const { signal } = controller;
-      const run = (input: unknown) => worker.connections.operate(id, operation, input, { timeoutMs, signal });
       if (isStream) {
+        const run = (input: unknown) =>
+          worker.connections.operate(id, operation, input, { timeoutMs, signal });
         // Its answer goes on after this.
         reply.raw.once('close', done);
         return await answerItemStream(request, reply, {
@@ -198,7 +217,10 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
         });
       }
       // Without a schema it fails, whatever it is given.
-      return { success: true, result: (await run(schema ? (request.body ?? {}) : {})) ?? null };
+      const input = schema ? (request.body ?? {}) : {};
+      const result = await worker.connections.operateToJson(id, operation, input, { timeoutMs, signal });
+      reply.type(jsonType);
+      return `{"success":true,"result":${result}}`;
     } finally {
       if (!isStream) done();
     }
@@ -221,6 +243,16 @@ export async function startWorkerApi(options: {
       await app.close();
     },
   };
+}
+
+let randomness = Buffer.alloc(0);
+
+/** Random bytes are drawn for many at a time: for each by itself they cost as much as the operation around them. */
+function newRequestId(): string {
+  if (randomness.length < requestIdBytes) randomness = randomFillSync(Buffer.alloc(256 * requestIdBytes));
+  const id = randomness.toString('base64url', 0, requestIdBytes);
+  randomness = randomness.subarray(requestIdBytes);
+  return id;
 }
 
 /** Every reason is the same answer, so that none can be told from another. */

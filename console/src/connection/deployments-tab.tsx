@@ -8,6 +8,7 @@ import { ErrorAlert } from '../parts/error-alert.tsx';
 import { Ago } from '../parts/time.tsx';
 import { usePermissions, useSession } from '../session/session.tsx';
 import { connection } from '../texts/connection.ts';
+import { type HostKey, HostKeyLine } from './host-key.tsx';
 
 const texts = connection.deployments;
 
@@ -18,6 +19,7 @@ interface Deployment {
   lastGoodRevision: number | null;
   step?: string;
   message?: string;
+  hostKey?: HostKey;
   workers: {
     worker: string;
     connected: boolean;
@@ -110,6 +112,14 @@ export function DeploymentsTab({ project, name }: { project: string; name: strin
               </Button>
             </Group>
           </Group>
+          {deployment.hostKey && (
+            <HostKeyLine
+              project={project}
+              name={name}
+              environment={deployment.environmentName}
+              hostKey={deployment.hostKey}
+            />
+          )}
           {deployment.message && (
             <Alert color="red" mb="xs">
               {deployment.message}

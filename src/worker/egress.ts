@@ -70,8 +70,20 @@ export function createNetwork(options: NetworkOptions): Network {
     },
 
     async connect({ host, port, timeoutMs, signal }) {
-      const deadline = AbortSignal.timeout(Math.max(1, Math.min(timeoutMs, 2 ** 31 - 1)));
-      const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
+      // Not AbortSignal.timeout and any: every dial would leave a timer behind that fires for nobody.
+      const dialling = new AbortController();
+      const either = dialling.signal;
+      let isLate = false;
+      const timer = setTimeout(
+        () => {
+          isLate = true;
+          dialling.abort();
+        },
+        Math.max(1, Math.min(timeoutMs, 2 ** 31 - 1)),
+      );
+      const onAbort = () => dialling.abort(signal!.reason);
+      if (signal?.aborted) onAbort();
+      signal?.addEventListener('abort', onAbort, { once: true });
       try {
         if (policy.own.some((endpoint) => endpoint.port === port))
           await abortable(learnOwnAddresses(), either);
@@ -79,12 +91,15 @@ export function createNetwork(options: NetworkOptions): Network {
         return await dialFirst(interleaveFamilies(addresses), port, attemptDelayMs, either);
       } catch (error) {
         if (signal?.aborted) throw cancelled(signal);
-        if (deadline.aborted)
+        if (isLate)
           throw new AppError(
             'connect_timeout',
             `${target(host, port)} did not accept within ${timeoutMs} ms`,
           );
         throw connectError(error, target(host, port));
+      } finally {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', onAbort);
       }
     },
 

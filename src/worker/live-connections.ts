@@ -416,12 +416,12 @@ export class LiveConnections {
 
   /** A newer revision waits: one that has not begun is skipped, one that is opening gets a little more time. */
   #supersede(slot: Slot, revision: number): void {
-    const superseded = new AppError('cancelled', `Superseded by revision ${revision}`);
+    const superseded = () => new AppError('cancelled', `Superseded by revision ${revision}`);
     const { desired, opening } = slot;
     if (slot.isDirty && desired && desired.revision < revision && opening?.revision !== desired.revision)
-      this.#refuse(slot, desired.revision, superseded, []);
+      this.#refuse(slot, desired.revision, superseded(), []);
     if (opening && opening.revision < revision)
-      setTimeout(() => opening.controller.abort(superseded), this.#limits.supersedeAfterMs).unref();
+      setTimeout(() => opening.controller.abort(superseded()), this.#limits.supersedeAfterMs).unref();
   }
 
   #work(slot: Slot): void {

@@ -107,8 +107,12 @@ export function createBodyChecks({ db, sealer, access }: { db: Database; sealer:
         : [];
     if (stored) faults.push(...keptSecretFaults(project, stored, config, parsed.kept ?? [], moved, caller));
     if (faults.length > 0) throw invalid(faults);
-    await demandHiddenVariables(project, definition, config, moved, caller, resolver, stored);
-    const list = await referencesOf(definition, config, project.id, project.environments, resolver);
+    if (references.variables.length > 0)
+      await demandHiddenVariables(project, definition, config, moved, caller, resolver, stored);
+    const refersToNothing = references.variables.length === 0 && references.objects.length === 0;
+    const list = refersToNothing
+      ? []
+      : await referencesOf(definition, config, project.id, project.environments, resolver);
     const { accepted } = parsed;
     return {
       definition,

@@ -20,6 +20,13 @@ const maxGatheringMs = 2;
 /** Turns of the event loop without another job after which nobody is waited for; some 50 µs. */
 const maxIdleTurns = 10;
 
+/**
+ * Pages of the write-ahead log after which SQLite brings them into the database: the main thread waits
+ * for that, and pages that change often are written once. As many as one table of the log's index
+ * holds, so that no reader looks into a second; 16 MiB.
+ */
+const checkpointPages = 4_000;
+
 /** Statements kept prepared at most, so that generated SQL cannot fill the memory. */
 const maxStatements = 500;
 
@@ -67,6 +74,7 @@ async function openSession(dataDirectory: string): Promise<SqliteSession> {
     connection.exec('pragma journal_mode = wal');
     connection.exec('pragma synchronous = full');
     connection.exec('pragma cache_size = -32768');
+    connection.exec(`pragma wal_autocheckpoint = ${checkpointPages}`);
     connection.exec('begin immediate; commit');
     return new SqliteSession(connection);
   } catch (error) {

@@ -1,16 +1,10 @@
 import type { ConnectionOptions } from 'node:tls';
-import type { Connector, ConnectorContext, Stages, Trust } from '../../src/connectors/connector.ts';
+import type { Connector, ConnectorContext, Trust } from '../../src/connectors/connector.ts';
 import type { AnyConnector } from '../../src/connectors/connectors.ts';
 import { definitions } from '../../src/connectors/definitions.ts';
 import { KnownHostKeys } from '../../src/connectors/transport/known-host-keys.ts';
 import type { ConfigOf, ConnectionType } from '../../src/contract/connection-type.ts';
-import {
-  STAGES,
-  type StageName,
-  type StageResult,
-  type TestResult,
-} from '../../src/contract/worker-protocol.ts';
-import { AppError } from '../../src/errors.ts';
+import type { TestResult } from '../../src/contract/worker-protocol.ts';
 import { createNetwork } from '../../src/worker/egress.ts';
 import { createEgressPolicy } from '../../src/worker/egress-policy.ts';
 import { runTest } from '../../src/worker/run-test.ts';
@@ -80,39 +74,4 @@ export function testConnection<D extends ConnectionType, Live>(
   };
   const request = { project, name, type, config: { ...config }, timeoutMs: 120_000 };
   return runTest(surroundings, request, () => {}, signal);
-}
-
-/** Stages outside of a worker, for a test that looks at one call of a connector alone. */
-export function recordStages(connector: Pick<Connector, 'classify'>): Stages & { results(): StageResult[] } {
-  const seen = new Map<StageName, StageResult>();
-  return {
-    async run(stage, work) {
-      let detail: string | undefined;
-      let hint: string | undefined;
-      const report = (result: StageResult) =>
-        seen.set(stage, { ...result, ...(detail ? { detail } : {}), ...(hint ? { hint } : {}) });
-      try {
-        const value = await work({
-          detail: (text) => {
-            detail = text;
-          },
-          hint: (text) => {
-            hint = text;
-          },
-        });
-        report({ stage, status: 'passed' });
-        return value;
-      } catch (error) {
-        const failure = error instanceof AppError ? error : connector.classify(error);
-        detail = failure.message;
-        hint = failure.details.hint ?? hint;
-        report({ stage, status: 'failed', code: failure.code, retryable: failure.retryable });
-        throw failure;
-      }
-    },
-    skip(stage, detail) {
-      seen.set(stage, { stage, status: 'skipped', detail });
-    },
-    results: () => STAGES.map((stage) => seen.get(stage) ?? { stage, status: 'skipped' }),
-  };
 }

@@ -10,7 +10,7 @@ import { gzipSync } from 'node:zlib';
 import {
   createContext,
   type RecordedContext,
-  recordStages,
+  testConnection,
   trustIn,
 } from '../../../test/contract/connector-context.ts';
 import { connectorContract } from '../../../test/contract/connector-contract.ts';
@@ -166,9 +166,8 @@ function context(trust: Trust): RecordedContext {
 }
 
 async function runTest(fields: Partial<WebhookConfig>, trust: Trust = trustIn(authority.caPem)) {
-  const stages = recordStages(webhookConnector);
-  await webhookConnector.test(configure(fields), stages, context(trust)).catch(() => {});
-  return Object.fromEntries(stages.results().map((result) => [result.stage, result]));
+  const { stages } = await testConnection(webhookConnector, configure(fields), context(trust));
+  return Object.fromEntries(stages.map((result) => [result.stage, result]));
 }
 
 async function fails(attempt: Promise<unknown>, code: ErrorCode): Promise<AppError> {
@@ -770,7 +769,7 @@ describe('the staged test', patience, () => {
     const stages = await runTest({
       fullUrl: `${target.url}/hook`,
       httpMethod: 'DELETE',
-      headerList: [{ name: 'Authorization', value: 'Bearer x' }],
+      headerList: [{ name: 'Authorization', value: 'Bearer some-token' }],
     });
     assert.deepEqual(
       Object.values(stages).map(({ stage, status }) => [stage, status]),
@@ -785,7 +784,7 @@ describe('the staged test', patience, () => {
     assert.match(stages['operate']?.detail ?? '', /405/);
     assert.deepEqual(
       target.received.map(({ method, url, headers }) => [method, url, headers.authorization]),
-      [['OPTIONS', '/hook', 'Bearer x']],
+      [['OPTIONS', '/hook', 'Bearer some-token']],
     );
   });
 

@@ -1,4 +1,4 @@
-import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+import { _, Ajv2020, type ErrorObject, type KeywordCxt, str, type ValidateFunction } from 'ajv/dist/2020.js';
 import type { OperationSchema } from '../contract/connection-type.ts';
 import { formatFieldPath } from '../contract/field-path.ts';
 import { formats } from '../contract/formats.ts';
@@ -35,7 +35,7 @@ export function checkInput(operation: OperationSchema, input: unknown): void {
 }
 
 function createAjv(): Ajv2020 {
-  return new Ajv2020({
+  const ajv = new Ajv2020({
     allErrors: true,
     coerceTypes: false,
     removeAdditional: false,
@@ -43,6 +43,29 @@ function createAjv(): Ajv2020 {
     strict: false,
     formats: Object.fromEntries(Object.entries(formats).map(([name, { validate }]) => [name, validate])),
   });
+  ajv.removeKeyword('maxLength');
+  ajv.addKeyword({
+    keyword: 'maxLength',
+    type: 'string',
+    schemaType: 'number',
+    error: {
+      message: ({ schemaCode }) => str`must NOT have more than ${schemaCode} characters`,
+      params: ({ schemaCode }) => _`{limit: ${schemaCode}}`,
+    },
+    code(context: KeywordCxt) {
+      const { data, schemaCode, gen } = context;
+      const count = gen.scopeValue('func', { ref: codePointsOf });
+      // Ajv's own counts the characters of every text; there are no more of them than UTF-16 units.
+      context.fail(_`${data}.length > ${schemaCode} && ${count}(${data}) > ${schemaCode}`);
+    },
+  });
+  return ajv;
+}
+
+function codePointsOf(text: string): number {
+  let count = 0;
+  for (const _character of text) count += 1;
+  return count;
 }
 
 function faultsOf(errors: readonly ErrorObject[], input: unknown): FieldFault[] {

@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { OperationSchema } from '../contract/connection-type.ts';
 import { acceptsNdjson, isNdjson, NDJSON } from '../contract/ndjson.ts';
 import { AppError, errorBody } from '../errors.ts';
+import { loggableError } from '../loggable-error.ts';
 import { BodyChunks, type FaultyLine, type ItemLine, ItemLines } from './item-lines.ts';
 import { parseJson } from './json-body.ts';
 
@@ -99,7 +100,7 @@ async function* answerLines(
     if (fault) yield `${JSON.stringify({ type: 'error', ...faultBody(fault, request) })}\n`;
     yield `${JSON.stringify({ type: 'finished', success: !fault && failed === 0, accepted, failed })}\n`;
   } catch (error) {
-    log.error({ reqId: request.id, err: error }, 'a stream of items failed in an unknown way');
+    log.error({ reqId: request.id, err: loggableError(error) }, 'a stream of items failed in an unknown way');
     yield `${JSON.stringify({ type: 'error', ...errorBody(new AppError('internal_error'), request.id) })}\n`;
   } finally {
     await outcomes.return({ accepted: 0, failed: 0 });

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppError, errorBody, type FieldFault } from '../../errors.ts';
+import { loggableError } from '../../loggable-error.ts';
 
 /** Makes every failure an answer of the error table; what is our own fault is logged under the request's id. */
 export function registerErrorHandler(app: FastifyInstance): void {
@@ -8,7 +9,7 @@ export function registerErrorHandler(app: FastifyInstance): void {
     const error = toAppError(raised);
     const { status } = error.entry;
     if (error.code === 'internal_error')
-      request.log.error({ reqId: request.id, err: raised }, 'internal error');
+      request.log.error({ reqId: request.id, err: loggableError(raised) }, 'internal error');
     else if (status >= 500)
       request.log.info({ reqId: request.id, code: error.code, reason: error.message }, 'request failed');
     if (error.details.retryAfter !== undefined) reply.header('retry-after', error.details.retryAfter);

@@ -8,6 +8,7 @@ import type {
   preValidationHookHandler,
 } from 'fastify';
 import { AppError } from '../../errors.ts';
+import { loggableError } from '../../loggable-error.ts';
 import type { Database } from '../store/database.ts';
 import type { Place as SealedPlace, Sealer } from '../store/sealing.ts';
 import type { Tables } from '../store/tables.ts';
@@ -151,7 +152,7 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
     } catch (error) {
       // The work is done and its answer goes out; only a repetition learns that the outcome is unknown.
       request.log.warn(
-        { reqId: request.id, err: error },
+        { reqId: request.id, err: loggableError(error) },
         'the answer could not be kept for its Idempotency-Key',
       );
     } finally {

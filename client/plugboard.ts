@@ -110,6 +110,8 @@ export type ConnectionState =
   | 'disabled';
 
 export interface OverviewQuery {
+  /** This one alone. */
+  name?: string;
   /** Types, separated by commas. */
   type?: string;
   environment?: string;

@@ -7,11 +7,14 @@ import { PlugboardError } from '../../client/plugboard.ts';
 import { cspNonce } from './api/csp-nonce.ts';
 import { LiveEvents } from './api/live-events.tsx';
 import { createRoutes } from './routes.tsx';
+import { Resuming } from './session/resuming.tsx';
 import { SessionProvider } from './session/session.tsx';
 import { SignInPage } from './session/sign-in-page.tsx';
 import { contrast, theme } from './theme.ts';
 
 export function App() {
+  // One for all sessions: it goes on knowing where the page is while nobody is signed in.
+  const [router] = useState(createRoutes);
   return (
     <MantineProvider
       theme={theme}
@@ -20,15 +23,18 @@ export function App() {
       getStyleNonce={() => cspNonce}
     >
       <Notifications position="bottom-right" />
-      <SessionProvider signIn={(signIn) => <SignInPage {...signIn} />}>
-        <SignedIn />
+      <SessionProvider
+        signIn={(signIn) => <SignInPage {...signIn} />}
+        resuming={(state) => <Resuming {...state} />}
+      >
+        <SignedIn router={router} />
       </SessionProvider>
     </MantineProvider>
   );
 }
 
 /** Everything that was read ends with the session. */
-function SignedIn() {
+function SignedIn({ router }: { router: ReturnType<typeof createRoutes> }) {
   const [queries] = useState(
     () =>
       new QueryClient({
@@ -45,7 +51,6 @@ function SignedIn() {
         },
       }),
   );
-  const [router] = useState(createRoutes);
   return (
     <QueryClientProvider client={queries}>
       <LiveEvents>

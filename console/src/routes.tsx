@@ -1,6 +1,7 @@
 import { createBrowserRouter, Navigate } from 'react-router';
 import { useSession } from './session/session.tsx';
 import { Crashed } from './shell/crashed.tsx';
+import { KnownProject } from './shell/known-project.tsx';
 import { NoProject } from './shell/no-project.tsx';
 import { NotFound } from './shell/not-found.tsx';
 import { Shell } from './shell/shell.tsx';
@@ -20,6 +21,7 @@ export function createRoutes() {
             { index: true, element: <FirstProject /> },
             {
               path: 'p/:project',
+              element: <KnownProject />,
               children: [
                 {
                   index: true,

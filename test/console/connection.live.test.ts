@@ -149,12 +149,15 @@ describe("a connection's page", () => {
     await signIn();
     await show(page, 'sender', 'Try it');
     const input = page.getByRole('textbox', { name: 'Input (JSON)' });
+    const asJson = () => page.getByText('JSON', { exact: true }).click();
+    await asJson();
     await input.fill(JSON.stringify({ to: ['you@example.com'], subject: 'From the console', text: 'hello' }));
     await page.getByRole('button', { name: 'Run', exact: true }).click();
     await page.getByText('Result').waitFor();
     assert.match(smtp.mails.at(-1)!.content.toString(), /Subject: From the console/);
 
     await show(page, 'orders', 'Try it');
+    await asJson();
     await input.fill('{ not json');
     await page.getByText('Not valid JSON').waitFor();
     assert.ok(await page.getByRole('button', { name: 'Run', exact: true }).isDisabled());

@@ -189,7 +189,7 @@ describe('the overview', () => {
     await page.getByText('3 connections').waitFor();
     await page.keyboard.press('Control+k');
     await page.getByRole('textbox', { name: 'Commands' }).fill('closed');
-    await page.getByRole('dialog').getByText('closed port').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'closed port webhook' }).waitFor();
     await page.keyboard.press('ArrowDown');
     await page.keyboard.press('Enter');
     await page.waitForURL(/\/c\/closed%20port$/);

@@ -75,9 +75,7 @@ const pictures: readonly Picture[] = [
     title: 'An operation for real',
     async take(page) {
       await connection(page, 'orders-database', 'Try it');
-      await page
-        .getByRole('textbox', { name: 'Input (JSON)' })
-        .fill('{\n  "sql": "select 6 * 7 as answer"\n}');
+      await page.getByRole('textbox', { name: /^SQL|^sql/ }).fill('select 6 * 7 as answer');
       await page.getByRole('button', { name: 'Run', exact: true }).click();
       await page.getByText('Result').waitFor();
     },

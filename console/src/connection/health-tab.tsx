@@ -8,7 +8,7 @@ import { ErrorAlert } from '../parts/error-alert.tsx';
 import { Ago, exactTime } from '../parts/time.tsx';
 import { useSession } from '../session/session.tsx';
 import { connection } from '../texts/connection.ts';
-import { type HealthMinute, readHealth, stripOf, type WorkerHealth } from './health.ts';
+import { type HealthMinute, latencyOf, readHealth, stripOf, type WorkerHealth } from './health.ts';
 import classes from './health-tab.module.css';
 
 const texts = connection.health;
@@ -41,11 +41,15 @@ export function HealthTab({ project, name }: { project: string; name: string }) 
         ]}
         w={260}
       />
-      {health.data.map((worker) => (
+      {[...health.data].sort(byPlace).map((worker) => (
         <WorkerCard key={`${worker.environmentName} ${worker.worker}`} health={worker} range={range} />
       ))}
     </Stack>
   );
+}
+
+function byPlace(a: WorkerHealth, b: WorkerHealth): number {
+  return a.environmentName.localeCompare(b.environmentName) || a.worker.localeCompare(b.worker);
 }
 
 function WorkerCard({ health, range }: { health: WorkerHealth; range: Range }) {
@@ -68,7 +72,7 @@ function WorkerCard({ health, range }: { health: WorkerHealth; range: Range }) {
               {texts.workerGone}
             </Badge>
           )}
-          <Badge color={colours[state]} variant="light" tt="none" autoContrast>
+          <Badge color={workerConnected ? colours[state] : 'gray'} variant="light" tt="none" autoContrast>
             {texts.states[state]}
           </Badge>
           <Text size="xs" c="dimmed">
@@ -97,13 +101,18 @@ function WorkerCard({ health, range }: { health: WorkerHealth; range: Range }) {
           {lastError.message}
         </Text>
       )}
-      <Latency minutes={minutes} />
+      <Latency minutes={minutes} range={range} now={now} />
       {Object.keys(figures).length > 0 && (
-        <Group gap="lg" mt="sm" aria-label={texts.figures}>
-          {Object.entries(figures).map(([name, value]) => (
-            <Figure key={name} label={name} value={value.toLocaleString('en')} />
-          ))}
-        </Group>
+        <>
+          <Text size="xs" c="dimmed" mt="md" mb={4}>
+            {texts.figures}
+          </Text>
+          <Group gap="lg">
+            {Object.entries(figures).map(([name, value]) => (
+              <Figure key={name} label={texts.figureNames[name] ?? name} value={value.toLocaleString('en')} />
+            ))}
+          </Group>
+        </>
       )}
     </Card>
   );
@@ -128,26 +137,48 @@ function Strip({ minutes, range, now }: { minutes: readonly HealthMinute[]; rang
   const up = minutes.filter(({ state }) => state === 'connected').length;
   const label = `${texts.strip(exactTime(new Date(start).toISOString()), exactTime(new Date(now).toISOString()))}: ${texts.summary(up, minutes.length)}`;
   return (
-    <div className={classes.strip} role="img" aria-label={label}>
-      {strip.map((state, index) => (
-        <span
-          // biome-ignore lint/suspicious/noArrayIndexKey: a place in time
-          key={index}
-          data-state={state ?? 'none'}
-          title={`${exactTime(new Date(start + index * each * 60_000).toISOString())}: ${texts.states[state ?? 'none']}`}
-        />
-      ))}
-    </div>
+    <>
+      <div className={classes.strip} role="img" aria-label={label}>
+        {strip.map((state, index) => (
+          <span
+            // biome-ignore lint/suspicious/noArrayIndexKey: a place in time
+            key={index}
+            data-state={state ?? 'none'}
+            title={`${exactTime(new Date(start + index * each * 60_000).toISOString())}: ${texts.states[state ?? 'none']}`}
+          />
+        ))}
+      </div>
+      <Group justify="space-between" gap="xs" mt={4} aria-hidden>
+        <Text size="xs" c="dimmed">
+          {clock.format(start)}
+        </Text>
+        <div className={classes.legend} title={texts.legend}>
+          {(['connected', 'unreachable', 'refused', 'unknown', 'none'] as const)
+            .filter((state) => state !== 'refused' || strip.includes('refused'))
+            .map((state) => (
+              <span key={state}>
+                <i data-state={state} />
+                {texts.states[state]}
+              </span>
+            ))}
+        </div>
+        <Text size="xs" c="dimmed">
+          {texts.now}
+        </Text>
+      </Group>
+    </>
   );
 }
 
 const clock = new Intl.DateTimeFormat('en', { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 
-function Latency({ minutes }: { minutes: readonly HealthMinute[] }) {
-  const data = minutes
-    .filter(({ averageMs }) => averageMs !== null)
-    .map(({ at, averageMs, maxMs }) => ({ at: clock.format(new Date(at)), average: averageMs, max: maxMs }));
-  if (data.length === 0)
+function Latency({ minutes, range, now }: { minutes: readonly HealthMinute[]; range: Range; now: number }) {
+  const { buckets, minutes: span } = ranges[range];
+  const data = latencyOf(minutes, buckets, span / buckets, now).map(({ at, ...point }) => ({
+    at: clock.format(at),
+    ...point,
+  }));
+  if (data.every(({ average }) => average === null))
     return (
       <Text size="sm" c="dimmed">
         {texts.noOperations}
@@ -167,10 +198,12 @@ function Latency({ minutes }: { minutes: readonly HealthMinute[] }) {
           { name: 'max', label: texts.maxSeries, color: 'gray.5' },
         ]}
         curveType="linear"
-        withDots={data.length < 40}
+        connectNulls={false}
+        dotProps={{ r: 2 }}
         withLegend
         tickLine="none"
         strokeWidth={2}
+        xAxisProps={{ interval: buckets / 6 - 1 }}
         lineChartProps={{ accessibilityLayer: true }}
       />
     </>

@@ -56,3 +56,34 @@ export function stripOf(
   }
   return strip;
 }
+
+/** The latency of one bucket; null where no operation ended. */
+export interface LatencyPoint {
+  /** Its begin, in ms since 1970. */
+  at: number;
+  average: number | null;
+  max: number | null;
+}
+
+/** One point a bucket, oldest first, so that a time without operations is a gap and not a shortcut. */
+export function latencyOf(
+  minutes: readonly HealthMinute[],
+  buckets: number,
+  minutesEach: number,
+  now: number,
+): LatencyPoint[] {
+  const end = Math.floor(now / minuteMs) + 1;
+  const sums = Array.from({ length: buckets }, () => ({ operations: 0, totalMs: 0, maxMs: 0 }));
+  for (const { at, ok, failed, averageMs, maxMs } of minutes) {
+    const sum = sums[buckets - Math.ceil((end - Math.floor(Date.parse(at) / minuteMs)) / minutesEach)];
+    if (!sum || averageMs === null) continue;
+    sum.operations += ok + failed;
+    sum.totalMs += averageMs * (ok + failed);
+    sum.maxMs = Math.max(sum.maxMs, maxMs);
+  }
+  return sums.map(({ operations, totalMs, maxMs }, index) => ({
+    at: (end - (buckets - index) * minutesEach) * minuteMs,
+    average: operations === 0 ? null : Math.round(totalMs / operations),
+    max: operations === 0 ? null : maxMs,
+  }));
+}

@@ -6,6 +6,7 @@ interface Schema {
   const?: unknown;
   enum?: unknown[];
   examples?: unknown[];
+  maxLength?: number;
   properties?: Record<string, Schema>;
   required?: string[];
   items?: Schema;
@@ -48,14 +49,53 @@ export function exampleOf(schema: Schema): unknown {
   }
 }
 
-/** The input's fields with their meaning. */
-export function inputFields(
-  schema: Schema,
-): { name: string; type: string; required: boolean; help: string }[] {
-  return Object.entries(schema.properties ?? {}).map(([name, field]) => ({
-    name,
-    type: field.enum ? field.enum.join(' | ') : [field.type ?? 'any'].flat().join(' | '),
-    required: schema.required?.includes(name) ?? false,
-    help: [field.title, field.description].filter(Boolean).join(': '),
-  }));
+/** A field of an operation's input, and how it is entered. */
+export interface InputField {
+  name: string;
+  label: string;
+  help: string;
+  required: boolean;
+  kind: 'choice' | 'boolean' | 'number' | 'secret' | 'text' | 'longText' | 'lines' | 'json';
+  /** Of a choice. */
+  choices: readonly unknown[];
+}
+
+/** Longer ones are written over several lines. */
+const longFrom = 8192;
+
+/** The input's fields with their meaning, in the order of the schema. */
+export function inputFields(schema: Schema): InputField[] {
+  return Object.entries(schema.properties ?? {}).map(([name, field]) => {
+    const choices = choicesOf(field);
+    return {
+      name,
+      label: field.title ?? name,
+      help: field.description ?? '',
+      required: schema.required?.includes(name) ?? false,
+      kind: choices.length > 0 ? 'choice' : kindOf(name, field),
+      choices,
+    };
+  });
+}
+
+function choicesOf({ enum: values, anyOf, oneOf }: Schema): readonly unknown[] {
+  if (values) return values;
+  const alternatives = anyOf ?? oneOf ?? [];
+  return alternatives.every((one) => one.const !== undefined) ? alternatives.map((one) => one.const) : [];
+}
+
+function kindOf(name: string, { type, items, maxLength = Number.POSITIVE_INFINITY }: Schema) {
+  switch (type) {
+    case 'boolean':
+      return 'boolean';
+    case 'integer':
+    case 'number':
+      return 'number';
+    case 'string':
+      return /password|secret/i.test(name) ? 'secret' : maxLength > longFrom ? 'longText' : 'text';
+    case 'array':
+      return items?.type === 'string' ? 'lines' : 'json';
+    default:
+      return 'json';
+  }
 }

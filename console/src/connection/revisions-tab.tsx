@@ -7,10 +7,13 @@ import type { ChangeAnswer, ListAnswer } from '../../../client/plugboard.ts';
 import { connectionApi } from '../api/connection.ts';
 import { ConfirmDialog } from '../parts/confirm.tsx';
 import { ErrorAlert } from '../parts/error-alert.tsx';
+import { FoldedText } from '../parts/folded-text.tsx';
 import { connectionPath } from '../parts/links.tsx';
 import { Ago } from '../parts/time.tsx';
 import { usePermissions, useSession } from '../session/session.tsx';
+import { common } from '../texts/common.ts';
 import { connection } from '../texts/connection.ts';
+import { differences } from './nested-diff.ts';
 import classes from './revisions-tab.module.css';
 
 const texts = connection.revisions;
@@ -151,26 +154,54 @@ function Diff({ diff, first }: { diff: readonly Change[]; first: boolean }) {
           </Table.Tr>
         </Table.Thead>
         <Table.Tbody>
-          {diff.map((change) => (
-            <Table.Tr key={change.field}>
-              <Table.Td ff="monospace" className="break">
-                {change.field}
-              </Table.Td>
-              {'secret' in change ? (
+          {diff.map((change) =>
+            'secret' in change ? (
+              <Table.Tr key={`secret ${change.field}`}>
+                <Table.Td ff="monospace" className="break">
+                  {change.field}
+                </Table.Td>
                 <Table.Td colSpan={2} c="dimmed">
                   {texts.secret[change.secret]}
                 </Table.Td>
-              ) : (
-                <>
-                  <Value value={change.before} kind="before" />
-                  <Value value={change.after} kind="after" />
-                </>
-              )}
-            </Table.Tr>
-          ))}
+              </Table.Tr>
+            ) : (
+              <ChangedField key={change.field} {...change} />
+            ),
+          )}
         </Table.Tbody>
       </Table>
     </ScrollArea>
+  );
+}
+
+const maxPlaces = 50;
+
+/** A field by the places within it that changed. */
+function ChangedField({ field, before, after }: { field: string; before: unknown; after: unknown }) {
+  const [limit, setLimit] = useState(maxPlaces);
+  const places = differences(field, before, after);
+  return (
+    <>
+      {places.slice(0, limit).map((place) => (
+        <Table.Tr key={place.path}>
+          <Table.Td ff="monospace" className="break">
+            {place.path}
+          </Table.Td>
+          <Value value={place.before} kind="before" />
+          <Value value={place.after} kind="after" />
+        </Table.Tr>
+      ))}
+      {places.length > limit && (
+        <Table.Tr>
+          <Table.Td colSpan={3}>
+            <Button size="compact-xs" variant="default" onClick={() => setLimit(limit + maxPlaces)}>
+              {common.showMore}
+            </Button>{' '}
+            {common.of(limit, places.length)}
+          </Table.Td>
+        </Table.Tr>
+      )}
+    </>
   );
 }
 
@@ -178,13 +209,13 @@ function Value({ value, kind }: { value: unknown; kind: 'before' | 'after' }) {
   const text = typeof value === 'string' ? value : JSON.stringify(value, null, 1);
   return (
     <Table.Td>
-      {value === null ? (
+      {value === null || text === '' ? (
         <Text size="sm" c="dimmed">
-          {texts.unset}
+          {value === null ? texts.unset : texts.empty}
         </Text>
       ) : (
         <div className={classes.value} data-kind={kind}>
-          {text}
+          <FoldedText text={text} limit={1_000} />
         </div>
       )}
     </Table.Td>

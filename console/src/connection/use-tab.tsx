@@ -5,22 +5,26 @@ import {
   Group,
   JsonInput,
   ScrollArea,
+  SegmentedControl,
   Select,
   Skeleton,
   Stack,
-  Table,
   Text,
 } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
 import type { Connection } from '../../../client/plugboard.ts';
 import { connectionApi } from '../api/connection.ts';
+import { singleQuoted } from '../connection-form/curl-command.ts';
 import { CopyButton } from '../parts/copy-button.tsx';
 import { EmptyState } from '../parts/empty-state.tsx';
 import { ErrorAlert } from '../parts/error-alert.tsx';
+import { faultsOf } from '../parts/field-faults.ts';
+import { FoldedText } from '../parts/folded-text.tsx';
 import { usePermissions, useSession } from '../session/session.tsx';
 import { connection as connectionTexts } from '../texts/connection.ts';
-import { exampleOf, inputFields, type OperationSchema } from './operation-input.ts';
+import { OperationForm } from './operation-form.tsx';
+import { exampleOf, type OperationSchema } from './operation-input.ts';
 
 const texts = connectionTexts.use;
 
@@ -75,6 +79,8 @@ function Operation({
   const [outcome, setOutcome] = useState<Outcome | null>(null);
   const running = useRef<AbortController | null>(null);
   const [busy, setBusy] = useState(false);
+  const [view, setView] = useState<'form' | 'json'>('form');
+  const [faulty, setFaulty] = useState<ReadonlySet<string>>(new Set());
   useEffect(() => () => running.current?.abort(), []);
 
   const operation = operations[chosen]!;
@@ -116,6 +122,7 @@ function Operation({
           onChange={(value) => {
             if (value) setChosen(value);
             setOutcome(null);
+            setFaulty(new Set());
           }}
           allowDeselect={false}
           w={{ base: '100%', xs: 260 }}
@@ -136,24 +143,52 @@ function Operation({
           {operation.description}
         </Text>
       )}
-      <JsonInput
-        label={texts.input}
-        description={texts.inputHelp}
-        value={text}
-        onChange={(value) => setInputs({ ...inputs, [chosen]: value })}
-        error={parsed.error && texts.invalid(parsed.error)}
-        autosize
-        minRows={4}
-        maxRows={18}
-        spellCheck={false}
-        styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)' } }}
+      <SegmentedControl
+        aria-label={texts.view}
+        value={view}
+        onChange={(next) => setView(next as typeof view)}
+        data={[
+          { value: 'form', label: texts.asForm },
+          { value: 'json', label: texts.asJson },
+        ]}
+        w={{ base: '100%', xs: 200 }}
       />
-      <Fields operation={operation} />
+      {view === 'form' && isInput(parsed.value) && (
+        <OperationForm
+          key={chosen}
+          operation={operation}
+          input={parsed.value}
+          onChange={(input) => setInputs({ ...inputs, [chosen]: JSON.stringify(input, null, 2) })}
+          faults={faultsOf(outcome?.error)}
+          onFault={(field, isFaulty) =>
+            setFaulty((before) =>
+              isFaulty ? new Set([...before, field]) : new Set([...before].filter((one) => one !== field)),
+            )
+          }
+        />
+      )}
+      {view === 'form' && !isInput(parsed.value) && <Alert color="yellow">{texts.notAForm}</Alert>}
+      {view === 'json' && (
+        <JsonInput
+          label={texts.input}
+          description={texts.inputHelp}
+          value={text}
+          onChange={(value) => setInputs({ ...inputs, [chosen]: value })}
+          error={parsed.error && texts.invalid(parsed.error)}
+          autosize
+          minRows={4}
+          maxRows={18}
+          spellCheck={false}
+          styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)' } }}
+        />
+      )}
       <Group>
         <Button
           onClick={run}
           loading={busy}
-          disabled={lacking !== undefined || parsed.error !== undefined}
+          disabled={
+            lacking !== undefined || parsed.error !== undefined || (view === 'form' && faulty.size > 0)
+          }
           title={lacking}
         >
           {texts.run}
@@ -172,45 +207,18 @@ function Operation({
             <Text size="sm" fw={600} mb={4}>
               {texts.result} · {texts.took(outcome.durationMs)}
             </Text>
-            <ScrollArea.Autosize mah={400}>
-              <Code block>{JSON.stringify(outcome.result, null, 2) ?? 'null'}</Code>
+            <ScrollArea.Autosize mah={480}>
+              <Code block className="break">
+                <FoldedText text={resultText(outcome.result)} limit={20_000} />
+              </Code>
             </ScrollArea.Autosize>
+            <Group mt="xs">
+              <CopyButton value={resultText(outcome.result)} />
+            </Group>
           </>
         )}
       </div>
     </Stack>
-  );
-}
-
-function Fields({ operation }: { operation: OperationSchema }) {
-  const fields = inputFields(operation.input);
-  if (fields.length === 0) return null;
-  return (
-    <details>
-      <summary>
-        <Text span size="sm">
-          {texts.fields}
-        </Text>
-      </summary>
-      <ScrollArea>
-        <Table miw={480} verticalSpacing={4} mt="xs">
-          <Table.Tbody>
-            {fields.map(({ name, type, required, help }) => (
-              <Table.Tr key={name}>
-                <Table.Td ff="monospace" w={180}>
-                  {name}
-                </Table.Td>
-                <Table.Td c="dimmed" w={140}>
-                  {type}
-                  {required && `, ${texts.required}`}
-                </Table.Td>
-                <Table.Td>{help}</Table.Td>
-              </Table.Tr>
-            ))}
-          </Table.Tbody>
-        </Table>
-      </ScrollArea>
-    </details>
   );
 }
 
@@ -222,12 +230,20 @@ function parse(text: string): { value?: unknown; error?: string } {
   }
 }
 
+function isInput(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function resultText(result: unknown): string {
+  return JSON.stringify(result, null, 2) ?? 'null';
+}
+
 function curlOf(path: string, environment: string | null, body: string): string {
   const query = environment === null ? '' : `?environment=${encodeURIComponent(environment)}`;
   return [
-    `curl -X POST '${window.location.origin}${path}${query}'`,
+    `curl --fail-with-body -X POST ${singleQuoted(`${window.location.origin}${path}${query}`)}`,
     `-H "Authorization: Bearer $PLUGBOARD_TOKEN"`,
     `-H 'Content-Type: application/json'`,
-    `-d '${body.replaceAll("'", `'\\''`)}'`,
+    `--data-binary ${singleQuoted(body)}`,
   ].join(' \\\n  ');
 }

@@ -16,19 +16,24 @@ export function EnrolDialog({ environment, onClose }: { environment: string; onC
   const [command, setCommand] = useState<string | null>(null);
   const [arrived, setArrived] = useState<string | null>(null);
   const [failure, setFailure] = useState<unknown>(null);
+  const [busy, setBusy] = useState(false);
   useEvents(({ event, data }) => {
     if (command !== null && event === 'worker' && data.environmentName === environment && data.connected)
-      setArrived(String(data.worker));
+      if (data.worker === workerNameOf(name)) setArrived(String(data.worker));
   });
 
   const make = async (event: FormEvent) => {
     event.preventDefault();
+    setBusy(true);
+    setFailure(null);
     try {
       const { token } = await plugboard.enrollWorker(environment, name);
       setCommand(commandLine(token, name));
       await queries.invalidateQueries({ queryKey: ['worker'] });
     } catch (error) {
       setFailure(error);
+    } finally {
+      setBusy(false);
     }
   };
 
@@ -38,7 +43,9 @@ export function EnrolDialog({ environment, onClose }: { environment: string; onC
       onClose={onClose}
       title={texts.enrol}
       size="lg"
+      // A stray click or key does not lose what is shown once.
       closeOnClickOutside={command === null}
+      closeOnEscape={command === null}
       closeButtonProps={{ 'aria-label': common.close }}
     >
       {command === null ? (
@@ -59,7 +66,9 @@ export function EnrolDialog({ environment, onClose }: { environment: string; onC
               <Button variant="default" onClick={onClose}>
                 {common.cancel}
               </Button>
-              <Button type="submit">{texts.makeCredential}</Button>
+              <Button type="submit" loading={busy}>
+                {texts.makeCredential}
+              </Button>
             </Group>
           </Stack>
         </form>
@@ -96,12 +105,16 @@ export function EnrolDialog({ environment, onClose }: { environment: string; onC
   );
 }
 
+/** The worker names itself after its credential, in what a worker's name may hold. */
+function workerNameOf(credential: string): string {
+  return credential.replaceAll(/[^A-Za-z0-9._-]+/g, '-').replace(/^[^A-Za-z0-9]+/, '') || 'worker';
+}
+
 function commandLine(token: string, name: string): string {
-  const workerName = name.replaceAll(/[^A-Za-z0-9._-]+/g, '-') || 'worker';
   return [
     `PLUGBOARD_URL='${window.location.origin}'`,
     `PLUGBOARD_WORKER_TOKEN='${token}'`,
-    `PLUGBOARD_WORKER_NAME='${workerName}'`,
+    `PLUGBOARD_WORKER_NAME='${workerNameOf(name)}'`,
     'npm run plugboard worker',
   ].join(' \\\n  ');
 }

@@ -1,7 +1,7 @@
-import { Alert, Button, Group, Select, Skeleton, Stack, Text, TextInput } from '@mantine/core';
+import { Alert, Button, Group, Select, Skeleton, Stack, TextInput } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { IconPlus, IconSearch } from '@tabler/icons-react';
-import { keepPreviousData, useInfiniteQuery, useQuery } from '@tanstack/react-query';
+import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
 import { useParams, useSearchParams } from 'react-router';
 import type { ConnectionState } from '../../../client/plugboard.ts';
@@ -14,14 +14,14 @@ import { overview as texts } from '../texts/overview.ts';
 import { states } from '../texts/states.ts';
 import { ConnectionList } from './connection-list.tsx';
 import { DemoOffer } from './demo-offer.tsx';
-
-const pageSize = 100;
+import { useOverviewPages } from './overview-pages.ts';
 
 /** Every connection of a project and whether it works; live. Filters are in the address. */
 export function OverviewPage() {
   const { project = '' } = useParams();
   const { plugboard, me } = useSession();
   const { may } = usePermissions(project);
+  const queries = useQueryClient();
   const [parameters, setParameters] = useSearchParams();
   const filter = {
     type: parameters.get('type'),
@@ -39,39 +39,29 @@ export function OverviewPage() {
           else next.delete(name);
         return next;
       },
-      { replace: true },
+      { replace: true, preventScrollReset: true },
     );
 
   const types = useQuery({ queryKey: ['types'], queryFn: () => plugboard.listTypes(), staleTime: Infinity });
-  const query = useInfiniteQuery({
-    queryKey: [project, 'overview', filter],
-    queryFn: ({ pageParam, signal }) =>
-      plugboard.overview(
-        project,
-        {
-          ...Object.fromEntries(Object.entries(filter).filter(([, value]) => value)),
-          page: pageParam,
-          size: pageSize,
-        },
-        signal,
-      ),
-    initialPageParam: 1,
-    getNextPageParam: (last, pages) =>
-      pages.length * pageSize < last.resultCount ? pages.length + 1 : undefined,
-    placeholderData: keepPreviousData,
-    // What a worker finds out by itself comes as an event; what only time changes does not.
-    refetchInterval: 30_000,
+  const {
+    first: query,
+    error,
+    rowAt,
+    show,
+  } = useOverviewPages(plugboard, project, {
+    ...(filter.type ? { type: filter.type } : {}),
+    ...(filter.environment ? { environment: filter.environment } : {}),
+    ...(filter.state ? { state: filter.state } : {}),
+    ...(filter.q ? { q: filter.q } : {}),
   });
-
-  const connections = query.data?.pages.flatMap((page) => page.resultList) ?? [];
-  const first = query.data?.pages[0];
+  const first = query.data;
   const total = first?.resultCount ?? 0;
   const environments = me.projects.find(({ name }) => name === project)?.environments ?? [];
   const mayCreate = may('CONNECTIONS:MANAGE');
 
   return (
     <>
-      <PageHeader title={texts.title} summary={first ? texts.count(total) : ' '}>
+      <PageHeader title={texts.title} summary={first ? texts.count(total) : '\u00a0'}>
         <ButtonLink
           to={`/ui/p/${encodeURIComponent(project)}/new`}
           leftSection={<IconPlus size={16} />}
@@ -116,7 +106,12 @@ export function OverviewPage() {
           w={{ base: '100%', xs: 200 }}
         />
       </Group>
-      {query.error && <ErrorAlert error={query.error} onRetry={() => void query.refetch()} />}
+      {error && (
+        <ErrorAlert
+          error={error}
+          onRetry={() => void queries.invalidateQueries({ queryKey: [project, 'overview'] })}
+        />
+      )}
       {query.isPending ? (
         <Stack gap="xs">
           {Array.from({ length: 8 }, (_, index) => (
@@ -124,31 +119,21 @@ export function OverviewPage() {
             <Skeleton key={index} height={52} />
           ))}
         </Stack>
-      ) : connections.length > 0 ? (
-        <ConnectionList
-          project={project}
-          connections={connections}
-          total={total}
-          onNearEnd={() => {
-            if (query.hasNextPage && !query.isFetchingNextPage) void query.fetchNextPage();
-          }}
-        />
-      ) : isFiltered && !query.error ? (
+      ) : total > 0 ? (
+        <ConnectionList project={project} total={total} rowAt={rowAt} onShow={show} />
+      ) : isFiltered && !error ? (
         <EmptyState title={texts.nothing}>
           <Button variant="default" onClick={() => setParameters({}, { replace: true })}>
             {texts.clear}
           </Button>
         </EmptyState>
       ) : (
-        !query.error && (
+        !error && (
           <EmptyState title={texts.empty} help={texts.emptyHelp}>
             {mayCreate ? <DemoOffer project={project} /> : <Alert color="gray">{texts.mayNotCreate}</Alert>}
           </EmptyState>
         )
       )}
-      <Text size="xs" c="dimmed" mt="xs" aria-live="polite">
-        {query.isFetchingNextPage ? '…' : ''}
-      </Text>
     </>
   );
 }

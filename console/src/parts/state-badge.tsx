@@ -17,10 +17,13 @@ const colours: Readonly<Record<ConnectionState, string>> = {
 export function StateBadge({
   state,
   label,
+  text = label ? `${label}: ${states[state].label}` : states[state].label,
   detail,
 }: {
   state: ConnectionState;
   label?: string;
+  /** In place of the state's own name. */
+  text?: string;
   detail?: string | null | undefined;
 }) {
   const badge = (
@@ -30,8 +33,9 @@ export function StateBadge({
       tt="none"
       autoContrast
       leftSection={<span aria-hidden>{states[state].mark}</span>}
+      miw={0}
     >
-      {label ? `${label}: ${states[state].label}` : states[state].label}
+      {text}
     </Badge>
   );
   return (
@@ -39,6 +43,7 @@ export function StateBadge({
       label={detail || states[state].help}
       multiline
       maw={420}
+      style={{ whiteSpace: 'pre-line', overflowWrap: 'anywhere' }}
       events={{ hover: true, focus: true, touch: true }}
     >
       {badge}

@@ -1,4 +1,14 @@
-import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useState } from 'react';
+import {
+  Activity,
+  createContext,
+  type ReactNode,
+  useCallback,
+  useContext,
+  useEffect,
+  useMemo,
+  useRef,
+  useState,
+} from 'react';
 import { Plugboard, PlugboardError } from '../../../client/plugboard.ts';
 
 export interface ProjectAccess {
@@ -24,13 +34,31 @@ interface Session {
   signOut(): void;
 }
 
-interface SignIn {
-  /** Why the last session ended, when it was not the user's doing. */
-  endedBecause: 'expired' | null;
+/** What the page for signing in is given. */
+export interface SignIn {
+  /** The last session ended by no doing of the user's. */
+  expired: boolean;
+  /** Who will find what they were at when the session ended. */
+  keptFor: string | null;
   /** Throws a PlugboardError when the token is not accepted. */
   withToken(token: string, remember: boolean): Promise<void>;
   /** Throws a PlugboardError when the credentials are not accepted. */
   withPassword(username: string, password: string, remember: boolean): Promise<void>;
+}
+
+/** What stands there while a remembered token is looked at. */
+export interface Resuming {
+  /** Why it could not be looked at; null: not known yet. */
+  failure: unknown;
+  retry(): void;
+  forget(): void;
+}
+
+interface Held {
+  token: string;
+  me: Me;
+  /** Another one for each who signs in, so that nothing of the last one's page stays. */
+  key: number;
 }
 
 const storageKey = 'plugboard-token';
@@ -54,66 +82,114 @@ export function usePermissions(project: string): { may(permission: string): bool
 
 /**
  * Holds the token in memory, in session storage only when asked to, and never anywhere else. Shows
- * `signIn` while nobody is signed in.
+ * `signIn` while nobody is signed in. When a token ends in mid-work, what was being done is kept out
+ * of sight until the same one signs in again, and dropped for anybody else.
  */
 export function SessionProvider({
   signIn,
+  resuming,
   children,
 }: {
   signIn: (signIn: SignIn) => ReactNode;
+  resuming: (resuming: Resuming) => ReactNode;
   children: ReactNode;
 }) {
-  const [token, setToken] = useState<string | null>(() => sessionStorage.getItem(storageKey));
-  const [me, setMe] = useState<Me | null>(null);
-  const [endedBecause, setEndedBecause] = useState<SignIn['endedBecause']>(null);
+  const [held, setHeld] = useState<Held | null>(null);
+  const [isExpired, setExpired] = useState(false);
+  const [remembered, setRemembered] = useState(() => sessionStorage.getItem(storageKey));
+  const [failure, setFailure] = useState<unknown>(null);
 
-  const end = useCallback((because: SignIn['endedBecause']) => {
+  const hold = useCallback((token: string, me: Me) => {
+    setHeld((before) => ({
+      token,
+      me,
+      key: before === null ? 0 : before.me.actor === me.actor ? before.key : before.key + 1,
+    }));
+    setRemembered(null);
+    setExpired(false);
+  }, []);
+  const forget = useCallback(() => {
     sessionStorage.removeItem(storageKey);
-    setToken(null);
-    setMe(null);
-    setEndedBecause(because);
+    setRemembered(null);
+    setHeld(null);
+    setExpired(false);
   }, []);
+  const start = useCallback(
+    async (candidate: string, remember: boolean) => {
+      const answer = await whoIs(candidate);
+      if (remember) sessionStorage.setItem(storageKey, candidate);
+      else sessionStorage.removeItem(storageKey);
+      hold(candidate, answer);
+    },
+    [hold],
+  );
 
-  const start = useCallback(async (candidate: string, remember: boolean) => {
-    const answer = await whoIs(candidate);
-    if (remember) sessionStorage.setItem(storageKey, candidate);
-    setMe(answer);
-    setToken(candidate);
-    setEndedBecause(null);
-  }, []);
-
-  // A reload with a remembered token.
+  // A reload with a remembered token; that the API is away says nothing of it.
   useEffect(() => {
-    if (token === null || me !== null) return;
+    if (remembered === null || failure !== null) return;
     let current = true;
-    whoIs(token).then(
-      (answer) => current && setMe(answer),
-      (error) => current && end(isRefused(error) ? 'expired' : null),
+    whoIs(remembered).then(
+      (answer) => current && hold(remembered, answer),
+      (error) => {
+        if (!current) return;
+        if (!isRefused(error)) return setFailure(error);
+        forget();
+        setExpired(true);
+      },
     );
     return () => {
       current = false;
     };
-  }, [token, me, end]);
+  }, [remembered, failure, hold, forget]);
 
+  const token = held?.token ?? null;
+  const latestToken = useRef(token);
+  latestToken.current = token;
+  const plugboard = useMemo(
+    () =>
+      token === null
+        ? null
+        : new WatchedPlugboard(token, () => {
+            // A late answer to a token that was replaced meanwhile ends nothing.
+            if (latestToken.current !== token) return;
+            sessionStorage.removeItem(storageKey);
+            setExpired(true);
+          }),
+    [token],
+  );
   const session = useMemo<Session | null>(() => {
-    if (token === null || me === null) return null;
+    if (held === null || plugboard === null) return null;
     return {
-      plugboard: new WatchedPlugboard(token, () => end('expired')),
-      me,
-      refresh: async () => setMe(await whoIs(token)),
-      signOut: () => end(null),
+      plugboard,
+      me: held.me,
+      refresh: async () => {
+        const me = await whoIs(held.token);
+        setHeld((before) => (before?.token === held.token ? { ...before, me } : before));
+      },
+      signOut: forget,
     };
-  }, [token, me, end]);
+  }, [held, plugboard, forget]);
 
-  if (session) return <SessionContext value={session}>{children}</SessionContext>;
-  if (token !== null) return null;
-  return signIn({
-    endedBecause,
-    withToken: start,
-    async withPassword(username, password, remember) {
-      await start(await tokenFor(username, password), remember);
-    },
-  });
+  if (remembered !== null && held === null)
+    return resuming({ failure, retry: () => setFailure(null), forget });
+  return (
+    <>
+      {session && (
+        <Activity key={held!.key} mode={isExpired ? 'hidden' : 'visible'}>
+          <SessionContext value={session}>{children}</SessionContext>
+        </Activity>
+      )}
+      {(!session || isExpired) &&
+        signIn({
+          expired: isExpired,
+          keptFor: session?.me.actor ?? null,
+          withToken: start,
+          async withPassword(username, password, remember) {
+            await start(await tokenFor(username, password), remember);
+          },
+        })}
+    </>
+  );
 }
 
 /** Tells when the token was not accepted any more, whichever request found out. */
@@ -161,7 +237,11 @@ async function tokenFor(username: string, password: string): Promise<string> {
       cause,
     );
   }
-  const answer = await response.json();
+  // What stands between may answer with a page of its own.
+  const answer = await response.json().catch(() => ({
+    error: 'unexpected',
+    error_description: `${origin} answered ${response.status} and no error of Plugboard's`,
+  }));
   if (!response.ok) throw new PlugboardError(response.status, answer);
   return answer.access_token;
 }

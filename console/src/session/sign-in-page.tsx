@@ -10,22 +10,16 @@ import {
   TextInput,
   Title,
 } from '@mantine/core';
-import { type FormEvent, useState } from 'react';
+import { type FormEvent, useEffect, useState } from 'react';
 import { PlugboardError } from '../../../client/plugboard.ts';
+import { common } from '../texts/common.ts';
 import { signIn as texts } from '../texts/shell.ts';
+import type { SignIn } from './session.tsx';
 
 type Way = 'token' | 'password';
 
 /** Token, or user and password. */
-export function SignInPage({
-  endedBecause,
-  withToken,
-  withPassword,
-}: {
-  endedBecause: 'expired' | null;
-  withToken(token: string, remember: boolean): Promise<void>;
-  withPassword(username: string, password: string, remember: boolean): Promise<void>;
-}) {
+export function SignInPage({ expired, keptFor, withToken, withPassword }: SignIn) {
   const [way, setWay] = useState<Way>('token');
   const [token, setToken] = useState('');
   const [username, setUsername] = useState('');
@@ -33,6 +27,10 @@ export function SignInPage({
   const [remember, setRemember] = useState(false);
   const [failure, setFailure] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
+
+  useEffect(() => {
+    document.title = `${texts.tab} · ${common.product}`;
+  }, []);
 
   const submit = async (event: FormEvent) => {
     event.preventDefault();
@@ -61,9 +59,14 @@ export function SignInPage({
             <Title order={1} size="h3">
               {texts.title}
             </Title>
-            {endedBecause === 'expired' && !failure && <Alert color="yellow">{texts.expired}</Alert>}
+            {expired && (
+              <Alert color="yellow" role="status" className="break">
+                {texts.expired} {keptFor !== null && texts.kept(keptFor)}
+              </Alert>
+            )}
             <SegmentedControl
               fullWidth
+              aria-label={texts.way}
               value={way}
               onChange={(value) => setWay(value as Way)}
               data={[
@@ -79,7 +82,7 @@ export function SignInPage({
                 onChange={(event) => setToken(event.currentTarget.value)}
                 autoComplete="off"
                 required
-                data-autofocus
+                autoFocus
               />
             ) : (
               <>

@@ -1,10 +1,22 @@
+import { useMantineColorScheme } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { createSpotlight, Spotlight, type SpotlightActionData } from '@mantine/spotlight';
-import { IconPlugConnected, IconPlus, IconSearch } from '@tabler/icons-react';
+import {
+  IconArrowRight,
+  IconLogout,
+  IconPencil,
+  IconPlayerPlay,
+  IconPlugConnected,
+  IconPlus,
+  IconSearch,
+  IconSun,
+} from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useNavigate } from 'react-router';
-import { useSession } from '../session/session.tsx';
+import { connectionPath } from '../parts/links.tsx';
+import { usePermissions, useSession } from '../session/session.tsx';
+import { common } from '../texts/common.ts';
 import { shell } from '../texts/shell.ts';
 
 const [store, palette] = createSpotlight();
@@ -12,12 +24,20 @@ const [store, palette] = createSpotlight();
 /** Opens the palette; so does mod+K. */
 export const openPalette = () => palette.open();
 
-/** Every page and, as one types, every connection of the project. */
+/** "test orders": what is to be done, and what of. */
+const spoken = new RegExp(`^(?:(${shell.verbs.test}|${shell.verbs.edit})(?:\\s+|$))?(.*)$`, 'is');
+
+/** Every page and, as one types, every connection of the project and what can be done with it. */
 export function CommandPalette({ project }: { project: string | undefined }) {
-  const { plugboard, me } = useSession();
+  const { plugboard, me, signOut } = useSession();
+  const { may } = usePermissions(project ?? '');
+  const { setColorScheme } = useMantineColorScheme();
   const navigate = useNavigate();
   const [query, setQuery] = useState('');
-  const [needle] = useDebouncedValue(query.trim(), 150);
+  // What was chosen takes the focus with it.
+  const [isChosen, setChosen] = useState(false);
+  const [, verb = '', wanted = ''] = spoken.exec(query.trim()) ?? [];
+  const [needle] = useDebouncedValue(wanted.trim(), 150);
   const found = useQuery({
     queryKey: [project, 'palette', needle],
     queryFn: () => plugboard.listConnections(project!, { type: '*', q: needle, size: 8 }),
@@ -25,18 +45,22 @@ export function CommandPalette({ project }: { project: string | undefined }) {
   });
 
   const base = `/ui/p/${encodeURIComponent(project ?? '')}`;
-  const page = (label: string, to: string): SpotlightActionData => ({
+  const go = (to: string, state?: object) => () => {
+    setChosen(true);
+    void navigate(to, { state });
+  };
+  const page = (label: string, to: string, Icon = IconArrowRight): SpotlightActionData => ({
     id: to,
     label,
-    onClick: () => void navigate(to),
-    leftSection: label === shell.newConnection ? <IconPlus size={18} /> : <IconSearch size={18} />,
+    onClick: go(to),
+    leftSection: <Icon size={18} />,
   });
   const pages = [
     ...(project === undefined
       ? []
       : [
           page(shell.connections, base),
-          page(shell.newConnection, `${base}/new`),
+          page(shell.newConnection, `${base}/new`, IconPlus),
           page(shell.keys, `${base}/keys`),
           page(shell.variables, `${base}/variables`),
           page(shell.audit, `${base}/audit`),
@@ -47,23 +71,69 @@ export function CommandPalette({ project }: { project: string | undefined }) {
       ? [page(shell.fleet, '/ui/fleet'), page(shell.users, '/ui/users'), page(shell.projects, '/ui/projects')]
       : []),
   ];
-  const connections: SpotlightActionData[] = (found.data?.resultList ?? []).map(({ name, type }) => ({
-    id: `connection ${name}`,
-    label: name,
-    description: type,
-    keywords: query,
-    onClick: () => void navigate(`${base}/c/${encodeURIComponent(name)}`),
-    leftSection: <IconPlugConnected size={18} />,
-  }));
+  const names = (found.data?.resultList ?? []).map(({ name, type }) => ({ name, type }));
+  const connections = names.map(
+    ({ name, type }): SpotlightActionData => ({
+      id: `connection ${name}`,
+      label: name,
+      description: type,
+      keywords: query,
+      onClick: go(connectionPath(project!, name)),
+      leftSection: <IconPlugConnected size={18} />,
+    }),
+  );
+  const tests = names.map(
+    ({ name }): SpotlightActionData => ({
+      id: `test ${name}`,
+      label: shell.test(name),
+      keywords: query,
+      onClick: go(connectionPath(project!, name, '?tab=test'), { runTest: true }),
+      leftSection: <IconPlayerPlay size={18} />,
+    }),
+  );
+  const edits = names.map(
+    ({ name }): SpotlightActionData => ({
+      id: `edit ${name}`,
+      label: shell.edit(name),
+      keywords: query,
+      onClick: go(connectionPath(project!, name, '/edit')),
+      leftSection: <IconPencil size={18} />,
+    }),
+  );
+  const actions = [
+    ...(may('CONNECTIONS:TEST') && verb.toLowerCase() !== shell.verbs.edit ? tests : []),
+    ...(may('CONNECTIONS:MANAGE') && verb.toLowerCase() !== shell.verbs.test ? edits : []),
+  ];
+  const general = [
+    ...(['light', 'dark', 'auto'] as const).map(
+      (scheme): SpotlightActionData => ({
+        id: scheme,
+        label: shell.scheme(shell[scheme]),
+        onClick: () => setColorScheme(scheme),
+        leftSection: <IconSun size={18} />,
+      }),
+    ),
+    { id: 'sign out', label: shell.signOut, onClick: signOut, leftSection: <IconLogout size={18} /> },
+  ];
 
   return (
     <Spotlight
       store={store}
       query={query}
       onQueryChange={setQuery}
-      actions={[...pages, ...connections]}
+      onSpotlightOpen={() => setChosen(false)}
+      returnFocus={!isChosen}
+      actions={[
+        ...(verb === '' && connections.length > 0
+          ? [{ group: shell.connections, actions: connections }]
+          : []),
+        { group: shell.pages, actions: pages },
+        { group: shell.actions, actions: [...actions, ...general] },
+      ]}
+      scrollable
+      maxHeight="min(60dvh, 520px)"
       shortcut={['mod + K', '/']}
-      nothingFound={shell.paletteNothing}
+      nothingFound={found.isFetching ? common.loading : shell.paletteNothing}
       highlightQuery
       searchProps={{
         placeholder: shell.palettePlaceholder,

@@ -32,8 +32,16 @@ import {
   IconUsers,
   IconVariable,
 } from '@tabler/icons-react';
-import { type ReactNode, useEffect } from 'react';
-import { Link, Outlet, useLocation, useNavigate, useNavigation, useParams } from 'react-router';
+import { type ReactNode, useEffect, useState } from 'react';
+import {
+  Link,
+  Outlet,
+  ScrollRestoration,
+  useLocation,
+  useNavigate,
+  useNavigation,
+  useParams,
+} from 'react-router';
 import { useStreamState } from '../api/live-events.tsx';
 import { useSession } from '../session/session.tsx';
 import { common } from '../texts/common.ts';
@@ -44,7 +52,7 @@ import { CommandPalette, openPalette } from './command-palette.tsx';
 export function Shell() {
   const { me } = useSession();
   const [opened, { toggle, close }] = useDisclosure();
-  const { project = me.projects[0]?.name } = useParams();
+  const project = useProjectInView();
   const location = useLocation();
   const moving = useNavigation().state === 'loading';
   const stream = useStreamState();
@@ -109,8 +117,19 @@ export function Shell() {
         </Box>
       </AppShell.Main>
       <CommandPalette project={project} />
+      <ScrollRestoration />
     </AppShell>
   );
+}
+
+/** The one in the address; on pages of no project the one looked at before. */
+function useProjectInView(): string | undefined {
+  const { me } = useSession();
+  const { project } = useParams();
+  const [last, setLast] = useState(me.projects[0]?.name);
+  if (project !== undefined && project !== last && me.projects.some(({ name }) => name === project))
+    setLast(project);
+  return project ?? last;
 }
 
 function ProjectChoice({ project }: { project: string | undefined }) {
@@ -121,7 +140,10 @@ function ProjectChoice({ project }: { project: string | undefined }) {
     <Select
       aria-label={shell.project}
       data={me.projects.map(({ name }) => name)}
-      value={project ?? null}
+      // Shown empty for one that there is not.
+      key={project}
+      value={me.projects.some(({ name }) => name === project) ? project! : null}
+      placeholder={shell.project}
       onChange={(name) => name && navigate(`/ui/p/${encodeURIComponent(name)}`)}
       allowDeselect={false}
       searchable={me.projects.length > 8}

@@ -5,7 +5,14 @@ import { ErrorAlert } from '../parts/error-alert.tsx';
 import { useSession } from '../session/session.tsx';
 import { testLadder as texts } from '../texts/test-ladder.ts';
 import classes from './test-ladder.module.css';
-import { type Ladder, type StageName, stageNames, type Tested, useTestRun } from './test-run.ts';
+import {
+  type Ladder,
+  type StageName,
+  stageNames,
+  type Tested,
+  type TestRun,
+  useTestRun,
+} from './test-run.ts';
 
 /**
  * The staged test, each environment and worker side by side, filling in as the workers report.
@@ -89,13 +96,25 @@ export function TestLadder({
       {run.phase === 'finished' && !run.error && run.ladders.length === 0 && (
         <Alert color="yellow">{texts.noTargets}</Alert>
       )}
-      <SimpleGrid cols={{ base: 1, md: Math.min(2, Math.max(1, run.ladders.length)) }} aria-live="polite">
+      <Text size="sm" fw={600} role="status">
+        {run.ladders.length > 0 && verdictOf(run)}
+      </Text>
+      <SimpleGrid cols={{ base: 1, md: Math.min(2, Math.max(1, run.ladders.length)) }}>
         {run.ladders.map((ladder) => (
           <LadderCard key={`${ladder.environmentName} ${ladder.worker}`} ladder={ladder} running={running} />
         ))}
       </SimpleGrid>
     </Stack>
   );
+}
+
+/** How many workers have ended it, and how. */
+function verdictOf({ ladders, phase }: TestRun): string {
+  const ended = ladders.filter(({ result }) => result !== undefined);
+  const working = ended.filter(({ result }) => result!.success).length;
+  return phase === 'running' && ended.length < ladders.length
+    ? texts.progress(ended.length, ladders.length)
+    : texts.verdict(working, ended.length - working, ladders.length - ended.length);
 }
 
 function LadderCard({ ladder, running }: { ladder: Ladder; running: boolean }) {
@@ -124,7 +143,7 @@ function LadderCard({ ladder, running }: { ladder: Ladder; running: boolean }) {
       </Group>
       <ol className={classes.ladder}>
         {stageNames.map((name) => (
-          <Rung key={name} name={name} ladder={ladder} />
+          <Rung key={name} name={name} ladder={ladder} running={running} />
         ))}
       </ol>
       {result?.error_description && !result.stages.some(({ status }) => status === 'failed') && (
@@ -148,9 +167,16 @@ function wentOn({ stages }: Ladder, name: StageName): boolean {
     .some((later) => stages[later] !== undefined && stages[later].status !== 'skipped');
 }
 
-function Rung({ name, ladder }: { name: StageName; ladder: Ladder }) {
+function Rung({ name, ladder, running }: { name: StageName; ladder: Ladder; running: boolean }) {
   const stage = ladder.stages[name];
-  const status = stage?.status ?? (ladder.result ? 'skipped' : 'waiting');
+  const told = stage?.status ?? (ladder.result ? 'skipped' : 'waiting');
+  // Whoever stopped it, or lost the API, hears nothing more of it.
+  const status =
+    running || ladder.result || (told !== 'running' && told !== 'waiting')
+      ? told
+      : told === 'running'
+        ? 'stopped'
+        : 'skipped';
   const said = stage && stage.status !== 'running' ? stage : undefined;
   return (
     <li className={classes.rung} data-status={status}>
@@ -161,7 +187,7 @@ function Rung({ name, ladder }: { name: StageName; ladder: Ladder }) {
             {texts.stages[name]}
           </Text>
           <Text size="xs" c="dimmed" className={classes.status}>
-            {status === 'skipped' && wentOn(ladder, name) ? texts.notNeeded : texts[status]}
+            {status === 'skipped' && wentOn(ladder, name) ? texts.notNeeded : texts.statuses[status]}
             {said?.durationMs !== undefined &&
               status !== 'skipped' &&
               ` · ${texts.duration(said.durationMs)}`}

@@ -26,6 +26,8 @@ export const common = {
   unreachable: 'Plugboard does not answer. What you see may be old; it is tried again by itself.',
   requestId: (id: string) => `Request ${id}`,
   confirmName: (name: string) => `Type ${name} to confirm`,
+  showLess: 'Show less',
+  showAll: (characters: number) => `Show all ${characters.toLocaleString('en')} characters`,
   showMore: 'Show more',
   of: (shown: number, total: number) => `${shown} of ${total}`,
 };

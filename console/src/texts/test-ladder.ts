@@ -7,11 +7,24 @@ export const testLadder = {
   intro: 'Runs on the workers, where the connection will be used.',
   everywhere: 'All environments and workers',
   only: 'Where',
-  waiting: 'waiting',
-  running: 'running …',
-  passed: 'passed',
-  failed: 'failed',
-  skipped: 'not reached',
+  statuses: {
+    waiting: 'waiting',
+    running: 'running …',
+    passed: 'passed',
+    failed: 'failed',
+    skipped: 'not reached',
+    stopped: 'stopped',
+  },
+  progress: (ended: number, all: number) => `${ended} of ${all} workers have ended …`,
+  verdict: (working: number, failing: number, unfinished: number) =>
+    [
+      working > 0 && `works on ${working === 1 ? '1 worker' : `${working} workers`}`,
+      failing > 0 && `fails on ${failing === 1 ? '1 worker' : `${failing} workers`}`,
+      unfinished > 0 && `not ended on ${unfinished === 1 ? '1 worker' : `${unfinished} workers`}`,
+    ]
+      .filter(Boolean)
+      .join(', ')
+      .replace(/^./, (first) => first.toUpperCase()),
   notNeeded: 'not needed',
   works: 'Works',
   fails: 'Does not work',

@@ -24,6 +24,7 @@ export function overviewRoutes(app: FastifyInstance, { access, ...parts }: Servi
         params: Type.Object({ project: Type.String() }),
         querystring: Type.Object({
           ...pageQuery,
+          name: Type.Optional(Type.String({ maxLength: 255, description: 'This connection alone' })),
           type: Type.Optional(Type.String({ maxLength: 1000, description: 'Types, separated by commas' })),
           environment: Type.Optional(Type.String({ maxLength: 255 })),
           state: Type.Optional(state),
@@ -36,12 +37,13 @@ export function overviewRoutes(app: FastifyInstance, { access, ...parts }: Servi
       const seesAll = access.grantsWithin(principal, [{ ...scope, permissions: ['CONNECTIONS:VIEW'] }]);
       const visible = (connection: string) =>
         seesAll || access.allows(principal, 'CONNECTIONS:VIEW', { ...scope, connection });
-      const { type, environment, state: wanted, q } = query;
+      const { name, type, environment, state: wanted, q } = query;
       const page = await overviewOf(
         parts,
         project,
         {
           ...pageOf(query),
+          ...(name === undefined ? {} : { name }),
           ...(type === undefined ? {} : { type }),
           ...(environment === undefined ? {} : { environment }),
           ...(wanted === undefined ? {} : { state: wanted }),

@@ -1,5 +1,6 @@
 import { definitions } from '../../connectors/definitions.ts';
 import type { ConnectionType } from '../../contract/connection-type.ts';
+import { foldName } from '../../contract/validation.ts';
 import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
@@ -52,6 +53,7 @@ export interface OverviewParts {
 }
 
 export interface OverviewQuery {
+  name?: string;
   type?: string;
   environment?: string;
   state?: State;
@@ -125,10 +127,12 @@ export async function overviewOf(
 
   const types = query.type === undefined || query.type === '*' ? undefined : new Set(query.type.split(','));
   const needle = query.q?.toLowerCase();
+  const name = query.name === undefined ? undefined : foldName(query.name);
   const states = Object.fromEntries(STATES.map((state) => [state, 0])) as Record<State, number>;
   const matching: { row: Row; environments: EnvironmentState[] }[] = [];
   for (const row of rows) {
     if (types && !types.has(row.type)) continue;
+    if (name !== undefined && foldName(row.name) !== name) continue;
     if (!visible(row.name)) continue;
     if (needle && !isFound(row, needle)) continue;
     const environments = targetsOf(project, JSON.parse(row.environments) as string[])

@@ -3,7 +3,6 @@ import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import type { Access } from '../auth/access.ts';
 import { callerOf } from '../auth/caller.ts';
-import { projectNotFound } from '../server/access-hook.ts';
 import { contentTag, preconditionOf } from '../server/entity-tag.ts';
 import { descriptionField, nameField, nullableText, pathSegment } from '../server/field-schemas.ts';
 import { listed, listOf, listQuery, requireSameName, single, successAnswer } from '../server/list-query.ts';
@@ -136,11 +135,9 @@ export function projectRoutes(
       },
     },
     async (request) => {
-      const { project } = request.params;
-      if (!projects.find(project)) throw projectNotFound(project);
       await projects.remove(
         callerOf(request),
-        project,
+        request.project.name,
         request.query.force === 'true',
         preconditionOf(request),
       );

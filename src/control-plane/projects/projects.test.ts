@@ -121,10 +121,15 @@ test('who may change a project', async () => {
     ).status;
   assert.equal(await status('PUT', manager.token), 200);
   assert.equal(await status('PUT', viewer.token), 403);
-  for (const { token } of [manager, viewer]) {
+  const administrator = await app.token([{ project: 'A', permissions: ['ADMIN'] }]);
+  for (const { token } of [manager, viewer, administrator]) {
     assert.equal(await status('POST', token), 403);
     assert.equal(await status('DELETE', token), 403);
   }
+  const stranger = await app.token([{ project: 'B', permissions: ['ADMIN'] }]);
+  assert.equal(await status('PUT', stranger.token), 404);
+  assert.equal(await status('DELETE', stranger.token), 404);
+  assert.ok(app.projects.find('A'));
 });
 
 test('a project with connections is deleted by force alone, and its workers learn of it', async () => {

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { AppError } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
-import type { Scope } from '../auth/permissions.ts';
+import type { Principal, Scope } from '../auth/permissions.ts';
 import type { ProjectRow, RouteAccess } from './route-access.ts';
 
 /** What is said of a project that is not there and of one that the token does not see, alike. */
@@ -29,19 +29,25 @@ export function registerAccess(
   const isPublic = (url: string) =>
     publicPrefixes.some((prefix) => url === prefix || url.startsWith(`${prefix}/`));
 
+  const visible = (principal: Principal, name: string): ProjectRow => {
+    const project = projects.find(name);
+    if (!project || !access.seesProject(principal, project.name)) throw projectNotFound(name);
+    return project;
+  };
+
   const admit = (request: FastifyRequest, required: RouteAccess): void => {
     const principal = access.authenticate(request.headers.authorization);
     request.principal = principal;
     if (required === 'token') return;
+    const params = request.params as Record<string, string>;
+    const name = params.project;
     if (typeof required === 'string') {
+      if (name !== undefined) request.project = visible(principal, name);
       access.require(principal, 'ADMIN', {});
       return;
     }
 
-    const params = request.params as Record<string, string>;
-    const name = params.project ?? '';
-    const project = projects.find(name);
-    if (!project || !access.seesProject(principal, project.name)) throw projectNotFound(name);
+    const project = visible(principal, name ?? '');
     request.project = project;
     const scope = scopeOf(project.name, params, request.query as Record<string, unknown>);
     for (const permission of required.project) access.require(principal, permission, scope);

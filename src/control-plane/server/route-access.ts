@@ -6,7 +6,7 @@ export type RouteAccess =
   | 'public'
   /** any valid token */
   | 'token'
-  /** ADMIN */
+  /** ADMIN of the installation; where the path names a project, only after seeing it */
   | 'admin'
   /** sees the project of the path (any grant in it), then has every listed permission */
   | { project: readonly Permission[] };
@@ -33,7 +33,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set on every route but public ones. */
     principal: Principal;
-    /** Set on routes with `access: { project: … }`. */
+    /** Set on routes with `access: { project: … }`, and for `admin` where the path names a project. */
     project: ProjectRow;
   }
 }

@@ -22,34 +22,40 @@ const compressors = { GZIP: promisify(gzip), ZLIB: promisify(deflate) };
 /** The message as GELF 1.1; fails with `bad_request` on a field that Graylog reserves. */
 export function gelfPayload(config: GraylogConfig, item: GelfItem): string {
   const { message, fullMessage } = item;
-  const fields = item.fields ? additionalFields(item.fields) : {};
-  const hasFields = item.fields !== undefined && Object.keys(fields).length > 0;
-  const appended =
-    config.appendToMessage && hasFields
-      ? JSON.stringify(
-          Object.fromEntries(Object.entries(fields).map(([name, value]) => [name.slice(1), value])),
-        )
-      : undefined;
-  // What is undefined is left out of the JSON.
-  const payload = {
-    version: '1.1',
-    host: item.host ?? ownHost,
-    short_message: message,
-    full_message: appended === undefined ? fullMessage : `${fullMessage ?? message}\n${appended}`,
-    timestamp: (item.timestampMs ?? Date.now()) / 1000,
-    level: gelfLevels.indexOf(item.level ?? config.gelfMessageLevel),
-  };
-  return JSON.stringify(config.appendToAttributes && hasFields ? { ...payload, ...fields } : payload);
+  const fields = item.fields && additionalFields(item.fields);
+  let full = fullMessage;
+  if (config.appendToMessage && fields) {
+    const appended = Object.fromEntries(
+      Object.entries(fields).map(([name, value]) => [name.slice(1), value]),
+    );
+    full = `${fullMessage ?? message}\n${JSON.stringify(appended)}`;
+  }
+  const more = config.appendToAttributes && fields ? `,${JSON.stringify(fields).slice(1, -1)}` : '';
+  const level = gelfLevels.indexOf(item.level ?? config.gelfMessageLevel);
+  // Part by part: an object made only to be written as JSON costs twice as much.
+  return `${headOf(item.host ?? ownHost)}${JSON.stringify(message)}${full === undefined ? '' : `,"full_message":${JSON.stringify(full)}`},"timestamp":${(item.timestampMs ?? Date.now()) / 1000},"level":${level}${more}}`;
 }
 
-function additionalFields(given: NonNullable<GelfItem['fields']>): Record<string, string | number> {
+let lastHead = { host: '', head: '' };
+
+/** What the messages of one host have in common. */
+function headOf(host: string): string {
+  if (lastHead.host !== host || lastHead.head === '')
+    lastHead = { host, head: `{"version":"1.1","host":${JSON.stringify(host)},"short_message":` };
+  return lastHead.head;
+}
+
+/** undefined where there is none. */
+function additionalFields(
+  given: NonNullable<GelfItem['fields']>,
+): Record<string, string | number> | undefined {
   const fields = Object.entries(given).flatMap(([name, value]) => {
     const field = name.startsWith('_') ? name : `_${name}`;
     if (field === '_id') throw new AppError('bad_request', 'The field _id is reserved by Graylog');
     if (!/^_[\w.-]+$/.test(field)) throw new AppError('bad_request', `'${name}' is no name of a GELF field`);
     return value === null ? [] : [[field, typeof value === 'boolean' ? String(value) : value] as const];
   });
-  return Object.fromEntries(fields);
+  return fields.length > 0 ? Object.fromEntries(fields) : undefined;
 }
 
 /** A frame of GELF TCP: never compressed, ended by a zero byte, which JSON cannot hold. */

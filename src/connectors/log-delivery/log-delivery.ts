@@ -79,15 +79,25 @@ export async function deliver<Item>(
   const outcomes = await outbox.send(items, encode, call.signal);
   // What waited in the outbox has been given up by then.
   if (ended.aborted) throw abortReason(ended);
+  // As nearly always.
+  if (outcomes.every(isUndefined))
+    return { accepted: outcomes.length, results: new Array(outcomes.length).fill(taken) };
   const [first] = outcomes;
   if (first && outcomes.every((outcome) => outcome?.code === first.code)) throw first;
   let accepted = 0;
   const results: LogResults['results'] = [];
   for (const outcome of outcomes) {
     if (!outcome) accepted++;
-    results.push(outcome ? refused(outcome) : { accepted: true });
+    results.push(outcome ? refused(outcome) : taken);
   }
   return { accepted, results };
+}
+
+/** One for all of them: a list of them is as long as the call. */
+const taken = Object.freeze({ accepted: true });
+
+function isUndefined(outcome: AppError | undefined): boolean {
+  return outcome === undefined;
 }
 
 function refused({ code, message, retryable }: AppError): LogResults['results'][number] {

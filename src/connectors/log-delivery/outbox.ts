@@ -36,16 +36,18 @@ export interface OutboxOptions {
   resends: boolean;
 }
 
+/** One message, or several of one call in a row that are written together. */
 interface Entry {
   frame: Frame;
   readonly bytes: number;
+  readonly count: number;
   attempts: number;
   state: 'outside' | 'waiting' | 'sending' | 'done';
   /** Nobody waits for it any more. */
   isAbandoned: boolean;
   isSettled: boolean;
   readonly call: Call;
-  /** Its place among the call's items. */
+  /** The place of the first among the call's items. */
   readonly at: number;
 }
 
@@ -70,6 +72,8 @@ interface RoomWaiter {
 }
 
 const maxBatchBytes = 64 * 1024;
+/** Of a UTF-16 unit in UTF-8. */
+const maxBytesPerUnit = 3;
 /** A message on which the receiver hangs up must not be sent for ever. */
 const maxAttempts = 3;
 
@@ -141,7 +145,14 @@ export class Outbox {
           const frame = made instanceof Promise ? await made : made;
           hasWaited ||= made instanceof Promise;
           if (hasWaited) this.#checkOpen(signal);
-          const entry = toEntry(frame, call, at);
+          if (typeof frame === 'string') {
+            const count = this.#enqueueRow(items, at, frame, encode, call);
+            if (count > 0) {
+              at += count - 1;
+              continue;
+            }
+          }
+          const entry = toEntry(frame, call, at, 1);
           call.entries.push(entry);
           call.unsettled++;
           if (this.#admit(entry)) continue;
@@ -190,6 +201,42 @@ export class Outbox {
 
   // ---- room ----
 
+  /**
+   * Enqueues the item whose text is given, and those behind it, as one entry while there is room for
+   * them however many bytes their characters take; answers how many. The one behind them may be faulty.
+   */
+  #enqueueRow<Item>(
+    items: readonly Item[],
+    first: number,
+    firstText: string,
+    encode: (item: Item) => Frame | Promise<Frame>,
+    call: Call,
+  ): number {
+    const { maxWaiting, maxBytes, maxBatch } = this.#options;
+    if (this.#outside.size > 0) return 0;
+    const most = Math.min(maxBatch, maxWaiting - this.#waiting, items.length - first);
+    const mostLength = Math.min(maxBatchBytes, (maxBytes - this.#bytes) / maxBytesPerUnit);
+    if (most < 1 || firstText.length > mostLength) return 0;
+    let text = firstText;
+    let count = 1;
+    for (; count < most; count++) {
+      let frame: Frame | Promise<Frame>;
+      try {
+        frame = encode(items[first + count]!);
+      } catch {
+        // It is encoded again in its own turn.
+        break;
+      }
+      if (typeof frame !== 'string' || text.length + frame.length > mostLength) break;
+      text += frame;
+    }
+    const entry = toEntry(text, call, first, count);
+    call.entries.push(entry);
+    call.unsettled += count;
+    this.#enqueue(entry);
+    return count;
+  }
+
   #admit(entry: Entry): boolean {
     if (this.#outside.size > 0 || !this.#hasRoom(entry.bytes)) return false;
     this.#enqueue(entry);
@@ -206,7 +253,7 @@ export class Outbox {
   #enqueue(entry: Entry): void {
     entry.state = 'waiting';
     this.#queue.push(entry);
-    this.#waiting++;
+    this.#waiting += entry.count;
     this.#bytes += entry.bytes;
     this.#schedule();
   }
@@ -259,7 +306,7 @@ export class Outbox {
   }
 
   #leave(entry: Entry): void {
-    this.#waiting--;
+    this.#waiting -= entry.count;
     this.#bytes -= entry.bytes;
   }
 
@@ -295,16 +342,19 @@ export class Outbox {
     if (this.#lanes.some(({ channel }) => !channel)) this.#dialSoon();
   }
 
-  #take(maxEntries: number): Entry[] {
+  #take(maxMessages: number): Entry[] {
     const batch: Entry[] = [];
     let bytes = 0;
+    let count = 0;
     for (let entry = this.#peek(); entry; entry = this.#peek()) {
-      if (batch.length >= maxEntries || (batch.length > 0 && bytes + entry.bytes > maxBatchBytes)) break;
+      const isTooMuch = count + entry.count > maxMessages || bytes + entry.bytes > maxBatchBytes;
+      if (batch.length > 0 && isTooMuch) break;
       if (this.#again[0] === entry) this.#again.shift();
       else this.#head++;
       entry.state = 'sending';
-      this.#waiting--;
+      this.#waiting -= entry.count;
       bytes += entry.bytes;
+      count += entry.count;
       batch.push(entry);
     }
     if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
@@ -351,7 +401,7 @@ export class Outbox {
     }
     for (const entry of again) {
       entry.state = 'waiting';
-      this.#waiting++;
+      this.#waiting += entry.count;
       this.#bytes += entry.bytes;
     }
     this.#again.unshift(...again);
@@ -416,7 +466,7 @@ export class Outbox {
   }
 }
 
-function toEntry(frame: Frame, call: Call, at: number): Entry {
+function toEntry(frame: Frame, call: Call, at: number, count: number): Entry {
   let held = frame;
   let bytes = 0;
   if (typeof frame === 'string') {
@@ -427,6 +477,7 @@ function toEntry(frame: Frame, call: Call, at: number): Entry {
   return {
     frame: held,
     bytes,
+    count,
     attempts: 0,
     state: 'outside',
     isAbandoned: false,
@@ -440,8 +491,8 @@ function settle(entry: Entry, error?: AppError): void {
   if (entry.isSettled) return;
   const { call } = entry;
   entry.isSettled = true;
-  call.outcomes[entry.at] = error;
-  call.unsettled--;
+  if (error) call.outcomes.fill(error, entry.at, entry.at + entry.count);
+  call.unsettled -= entry.count;
   if (call.isComplete && call.unsettled === 0) call.finish();
 }
 

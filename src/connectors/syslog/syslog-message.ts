@@ -46,16 +46,31 @@ function rfc3164(config: SyslogConfig): Formatter {
 function rfc5424(config: SyslogConfig, keepsNewlines: boolean): Formatter {
   const clean = (text: string) => escapeControls(text, keepsNewlines);
   const priorityOf = priorities(config);
-  const time = lastRemembered((ms) => new Date(ms).toISOString());
   const middle = ` ${hostOf(config)} ${config.syslogAppName} - `;
+  // Neighbours in a list have their beginning in common.
+  let last: { severity: SyslogItem['severity']; timestampMs: number; head: string } | undefined;
+  const headOf = (severity: SyslogItem['severity'], timestampMs: number) => {
+    if (last?.timestampMs !== timestampMs || last.severity !== severity)
+      last = {
+        severity,
+        timestampMs,
+        head: `<${priorityOf(severity)}>1 ${new Date(timestampMs).toISOString()}${middle}`,
+      };
+    return last.head;
+  };
   return (item) => {
     const { severity, timestampMs = Date.now(), msgId = '-' } = item;
-    const message = clean(item.message);
+    const head = headOf(severity, timestampMs);
     const data = item.structuredData ? structuredData(item.structuredData, clean) : '-';
+    if (!uncommon.test(item.message)) return `${head}${msgId} ${data} ${item.message}`;
+    const message = clean(item.message);
     const mark = isAscii(message) ? '' : byteOrderMark;
-    return `<${priorityOf(severity)}>1 ${time(timestampMs)}${middle}${msgId} ${data} ${mark}${message}`;
+    return `${head}${msgId} ${data} ${mark}${message}`;
   };
 }
+
+/** What is neither printable ASCII nor a tab. */
+const uncommon = /[^\t -~]/;
 
 /** A list of messages has few instants: that of the one before is not worked out anew. */
 function lastRemembered(format: (ms: number) => string): (ms: number) => string {

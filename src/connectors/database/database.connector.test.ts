@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { createContext } from '../../../test/contract/connector-context.ts';
+import { databaseConfig } from '../../../test/contract/database-subject.ts';
 import { parseConnection } from '../../contract/validation.ts';
 import { AppError } from '../../errors.ts';
 import type { Trust } from '../connector.ts';
@@ -22,24 +23,7 @@ const noNetwork = {
 
 /** Opens a configuration without network, and says what was warned of and asked of the trust material. */
 async function open(body: Partial<DatabaseConfig>, trust?: Trust) {
-  const config = {
-    initialPoolSize: 1,
-    minPoolSize: 1,
-    maxPoolSize: 5,
-    incrementCount: 1,
-    maxStatements: 100,
-    idleConnectionTestPeriod: 30_000,
-    connectionTimeout: 30_000,
-    maxConnectionAge: 180_000,
-    maxIdleTime: 120_000,
-    testConnectionOnCheckout: true,
-    testConnectionOnCheckin: false,
-    useCredentials: true,
-    username: 'orders',
-    password: 'some-password',
-    verifyCertificate: true,
-    ...body,
-  } as DatabaseConfig;
+  const config = databaseConfig({ username: 'orders', password: 'some-password', ...body });
   const asked: unknown[] = [];
   const signal = new AbortController().signal;
   const ctx = createContext({

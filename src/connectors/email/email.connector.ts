@@ -1,5 +1,6 @@
 import { AppError } from '../../errors.ts';
 import { type ConnectorContext, defineConnector, type StageNote, type Stages } from '../connector.ts';
+import { describeTls } from '../transport/describe-tls.ts';
 import { SessionPool } from '../transport/session-pool.ts';
 import { email } from './email.definition.ts';
 import { composeMail, type MailInput } from './mail-message.ts';
@@ -146,7 +147,7 @@ async function testStages(
       session = await stage('tls', async (note) => {
         const secured = await upgrade(connected, settings, signal);
         sockets.push(secured.socket);
-        note.detail(describeTls(secured.socket, transport));
+        note.detail(describeTls(secured.socket, transport === 'starttls' ? 'STARTTLS' : 'implicit'));
         return SmtpSession.start(settings, secured, signal);
       });
     }
@@ -185,25 +186,6 @@ function testMail({ project, name, environment }: ConnectorContext, addressToTes
     subject: `Test of the connection ${name}`,
     text: `The connection ${name} of the project ${project} works from the environment ${environment}.\n`,
   };
-}
-
-function describeTls(
-  socket: Awaited<ReturnType<typeof upgrade>>['socket'],
-  transport: SmtpSettings['transport'],
-): string {
-  const { subject, issuer, valid_to } = socket.getPeerCertificate();
-  return [
-    `${socket.getProtocol()}, ${socket.getCipher().name} (${transport === 'starttls' ? 'STARTTLS' : 'implicit'})`,
-    `subject ${commonName(subject)}`,
-    `issuer ${commonName(issuer)}`,
-    `valid until ${new Date(valid_to).toISOString().slice(0, 10)}`,
-    ...(socket.authorized ? [] : ['NOT verified']),
-  ].join(', ');
-}
-
-function commonName(name: Record<string, string | string[] | undefined> | undefined): string {
-  const value = name?.['CN'] ?? name?.['O'];
-  return (Array.isArray(value) ? value[0] : value) ?? 'without a name';
 }
 
 function defaultSender({ from, username }: EmailConfig): string | undefined {

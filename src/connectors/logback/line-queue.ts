@@ -11,6 +11,7 @@ interface Waiting {
 
 /** Most lines of calls that are written together, unless one call has more. */
 const maxLinesTogether = 10_000;
+const breatheEveryMs = 5;
 
 /** The calls of one rolling file in order; those that come while a write is going on share the next one. */
 export class LineQueue {
@@ -19,6 +20,7 @@ export class LineQueue {
   #running = 0;
   #draining: Promise<void> | undefined;
   #isClosed = false;
+  #breathedAt = 0;
 
   constructor(file: RollingFile) {
     this.#file = file;
@@ -57,11 +59,18 @@ export class LineQueue {
     await undefined;
     while (this.#waiting.length > 0) {
       const together = this.#take();
-      this.#running = together.length;
-      await this.#write(together);
-      this.#running = 0;
+      if (this.#writeNow(together)) {
+        // Answered without a turn of the loop, a caller could call for ever and nobody else have one.
+        if (performance.now() - this.#breathedAt < breatheEveryMs) continue;
+      } else {
+        this.#running = together.length;
+        await this.#write(together);
+        this.#running = 0;
+        if (together.length === 1) continue;
+      }
       // Whoever was answered may have the next line at hand.
-      if (together.length > 1) await breathe();
+      await breathe();
+      this.#breathedAt = performance.now();
     }
     this.#draining = undefined;
   }
@@ -83,6 +92,18 @@ export class LineQueue {
     }
     this.#waiting = this.#waiting.slice(at);
     return together;
+  }
+
+  /** Whether they could be written in place. */
+  #writeNow(together: readonly Waiting[]): boolean {
+    try {
+      const paths = this.#file.appendNow(together.map(({ lines }) => lines));
+      if (paths) for (const [at, { resolve }] of together.entries()) resolve(paths[at]!);
+      return paths !== undefined;
+    } catch (error) {
+      for (const { reject } of together) reject(error);
+      return true;
+    }
   }
 
   async #write(together: readonly Waiting[]): Promise<void> {

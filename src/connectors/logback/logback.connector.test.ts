@@ -91,6 +91,23 @@ test('lines are written in order and in one piece, side by side too', async (t) 
   await assert.rejects(log({ message: 'x' }), failsWith('cancelled'));
 });
 
+test('who calls again at once leaves others their turn, and every line is in the file', async (t) => {
+  const { root } = await place(t);
+  const { log } = await open(t, root, { logPattern: '%msg%n' });
+  let hasTurned = false;
+  setTimeout(() => {
+    hasTurned = true;
+  }, 20);
+  let lines = 0;
+  let file = '';
+  while (!hasTurned) {
+    assert.ok(lines < 1_000_000, 'the loop never turned');
+    ({ file } = await log({ message: String(lines++) }));
+  }
+  const expected = Array.from({ length: lines }, (_, at) => `${at}\n`).join('');
+  assert.equal(await readFile(file, 'utf8'), expected);
+});
+
 test('an aborted call writes nothing', async (t) => {
   const { root } = await place(t);
   const { log } = await open(t, root);

@@ -1,5 +1,5 @@
-import { createReadStream } from 'node:fs';
-import { type FileHandle, open, readdir, realpath, rmdir, stat, unlink } from 'node:fs/promises';
+import { createReadStream, fstatSync, ftruncateSync, writeSync } from 'node:fs';
+import { type FileHandle, open, readdir, realpath, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setImmediate as breathe } from 'node:timers/promises';
@@ -26,9 +26,24 @@ const maxInactivityPeriods = 14 * 24;
 const maxParentLevels = 3;
 const roundsPerBreath = 500;
 
+/**
+ * File systems of the machine itself, as statfs(2) numbers them: ext, xfs, btrfs, tmpfs, overlay, f2fs, zfs.
+ * Over a network a write may hang for ever, and with it whoever waits for it in place.
+ */
+const localFileSystems = new Set([
+  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x794c7630, 0xf2f52010, 0x2fc12fc1,
+]);
+/** Most characters that are written in place: about 0.1 ms. */
+const maxCharsNow = 256 * 1024;
+/** A write in place that took longer than this, ms, is a sign of a busy disk, … */
+const slowWriteMs = 20;
+/** … which is then left to the threads of the pool for so long, ms. */
+const slowForMs = 1000;
+
 interface ActiveFile {
   path: string;
   handle: FileHandle;
+  isLocal: boolean;
 }
 
 /**
@@ -45,6 +60,8 @@ export class RollingFile {
   #bytes = 0;
   #lastCleanMs: number | undefined;
   #isTorn = false;
+  /** By `performance.now()`. */
+  #slowUntil = 0;
 
   constructor(options: RollingFileOptions) {
     this.#options = options;
@@ -127,6 +144,44 @@ export class RollingFile {
     return paths;
   }
 
+  /**
+   * `append` in place, for which Logback's own appender is the model: a few lines into the system's cache
+   * cost less than to have a thread write them. undefined, and nothing written: where a file has to be opened
+   * or rolled, the disk is not of this machine or was slow a moment ago, or the write has failed.
+   */
+  appendNow(groups: readonly (readonly string[])[]): string[] | undefined {
+    const active = this.#active;
+    const startedAt = performance.now();
+    if (!active?.isLocal || startedAt < this.#slowUntil || this.#options.now() >= this.#nextCheckMs!)
+      return undefined;
+    let text = '';
+    for (const lines of groups) for (const line of lines) text += line;
+    if (text.length > maxCharsNow) return undefined;
+    const bytes = Buffer.from(text);
+    // Somewhere within it the file could become full.
+    if (this.#bytes + bytes.length >= this.#options.maxFileBytes) return undefined;
+    const { fd } = active.handle;
+    let written = 0;
+    try {
+      written = writeSync(fd, bytes);
+    } catch {
+      return undefined;
+    }
+    if (written < bytes.length) {
+      try {
+        ftruncateSync(fd, fstatSync(fd).size - written);
+      } catch (error) {
+        this.#isTorn = true;
+        throw error;
+      }
+      return undefined;
+    }
+    this.#bytes += bytes.length;
+    const endedAt = performance.now();
+    if (endedAt - startedAt > slowWriteMs) this.#slowUntil = endedAt + slowForMs;
+    return groups.map(() => active.path);
+  }
+
   async close(): Promise<void> {
     const active = this.#active;
     this.#active = undefined;
@@ -152,7 +207,8 @@ export class RollingFile {
     }
     const path = this.activePath;
     const handle = await openForAppend(path, roots);
-    this.#active = { path, handle };
+    const { type } = await statfs(dirname(path));
+    this.#active = { path, handle, isLocal: localFileSystems.has(type) };
     if (!isRolled) this.#bytes = (await handle.stat()).size;
     return this.#active;
   }

@@ -3,7 +3,7 @@ import { useState } from 'react';
 import { CopyButton } from '../parts/copy-button.tsx';
 import { faultAt } from '../parts/field-faults.ts';
 import { DialogForm, FormDialog } from '../parts/form-dialog.tsx';
-import { exactTime } from '../parts/time.tsx';
+import { exactTime } from '../parts/relative-time.ts';
 import { useSession } from '../session/session.tsx';
 import { tokens as texts } from '../texts/access.ts';
 import { type Grant, grantBody } from './grant.ts';

@@ -5,7 +5,8 @@ import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { EmptyState } from '../parts/empty-state.tsx';
 import { ErrorAlert } from '../parts/error-alert.tsx';
-import { Ago, exactTime } from '../parts/time.tsx';
+import { exactTime } from '../parts/relative-time.ts';
+import { Ago } from '../parts/time.tsx';
 import { useSession } from '../session/session.tsx';
 import { connection } from '../texts/connection.ts';
 import { type HealthMinute, latencyOf, readHealth, stripOf, type WorkerHealth } from './health.ts';
@@ -152,20 +153,20 @@ function Strip({ minutes, range, now }: { minutes: readonly HealthMinute[]; rang
         <Text size="xs" c="dimmed">
           {clock.format(start)}
         </Text>
-        <div className={classes.legend} title={texts.legend}>
-          {(['connected', 'unreachable', 'refused', 'unknown', 'none'] as const)
-            .filter((state) => state !== 'refused' || strip.includes('refused'))
-            .map((state) => (
-              <span key={state}>
-                <i data-state={state} />
-                {texts.states[state]}
-              </span>
-            ))}
-        </div>
         <Text size="xs" c="dimmed">
           {texts.now}
         </Text>
       </Group>
+      <div className={classes.legend} title={texts.legend} aria-hidden>
+        {(['connected', 'unreachable', 'refused', 'unknown', 'none'] as const)
+          .filter((state) => state !== 'refused' || strip.includes('refused'))
+          .map((state) => (
+            <span key={state}>
+              <i data-state={state} />
+              {texts.states[state]}
+            </span>
+          ))}
+      </div>
     </>
   );
 }

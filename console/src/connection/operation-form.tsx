@@ -181,7 +181,16 @@ function Entry({ field, value, fault, onChange, onFault }: EntryProps) {
         />
       );
     case 'json':
-      return <JsonEntry {...shared} value={value} onChange={onChange} onFault={onFault} />;
+    case 'any':
+      return (
+        <JsonEntry
+          {...shared}
+          isTextToo={kind === 'any'}
+          value={value}
+          onChange={onChange}
+          onFault={onFault}
+        />
+      );
   }
 }
 
@@ -192,8 +201,11 @@ function JsonEntry({
   onFault,
   description,
   error,
+  isTextToo,
   ...shared
 }: {
+  /** What is no JSON is a text. */
+  isTextToo: boolean;
   label: string;
   description: string | undefined;
   error: string | undefined;
@@ -202,7 +214,13 @@ function JsonEntry({
   onChange(value: unknown): void;
   onFault(isFaulty: boolean): void;
 }) {
-  const [text, setText] = useState(value === undefined ? '' : JSON.stringify(value, null, 2));
+  const [text, setText] = useState(() =>
+    value === undefined
+      ? ''
+      : isTextToo && typeof value === 'string'
+        ? value
+        : JSON.stringify(value, null, 2),
+  );
   const [wrong, setWrong] = useState<string | null>(null);
   const change = (next: string) => {
     setText(next);
@@ -210,6 +228,7 @@ function JsonEntry({
     try {
       parsed = next.trim() === '' ? undefined : JSON.parse(next);
     } catch (failure) {
+      if (isTextToo) return onChange(next);
       setWrong(texts.invalid((failure as Error).message));
       return onFault(true);
     }
@@ -220,7 +239,7 @@ function JsonEntry({
   return (
     <Textarea
       {...shared}
-      description={[description, texts.json].filter(Boolean).join(' ')}
+      description={[description, isTextToo ? texts.jsonOrText : texts.json].filter(Boolean).join(' ')}
       error={wrong ?? error}
       value={text}
       onChange={({ currentTarget }) => change(currentTarget.value)}

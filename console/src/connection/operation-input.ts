@@ -55,7 +55,7 @@ export interface InputField {
   label: string;
   help: string;
   required: boolean;
-  kind: 'choice' | 'boolean' | 'number' | 'secret' | 'text' | 'longText' | 'lines' | 'json';
+  kind: 'choice' | 'boolean' | 'number' | 'secret' | 'text' | 'longText' | 'lines' | 'json' | 'any';
   /** Of a choice. */
   choices: readonly unknown[];
 }
@@ -84,7 +84,7 @@ function choicesOf({ enum: values, anyOf, oneOf }: Schema): readonly unknown[] {
   return alternatives.every((one) => one.const !== undefined) ? alternatives.map((one) => one.const) : [];
 }
 
-function kindOf(name: string, { type, items, maxLength = Number.POSITIVE_INFINITY }: Schema) {
+function kindOf(name: string, { type, items, anyOf, maxLength = Number.POSITIVE_INFINITY }: Schema) {
   switch (type) {
     case 'boolean':
       return 'boolean';
@@ -95,6 +95,8 @@ function kindOf(name: string, { type, items, maxLength = Number.POSITIVE_INFINIT
       return /password|secret/i.test(name) ? 'secret' : maxLength > longFrom ? 'longText' : 'text';
     case 'array':
       return items?.type === 'string' ? 'lines' : 'json';
+    case undefined:
+      return anyOf ? 'json' : 'any';
     default:
       return 'json';
   }

@@ -1,5 +1,5 @@
 import type { ConnectionOverview, ConnectionState } from '../../../client/plugboard.ts';
-import { ago } from '../parts/time.tsx';
+import { ago } from '../parts/relative-time.ts';
 import { overview as texts } from '../texts/overview.ts';
 import { states } from '../texts/states.ts';
 

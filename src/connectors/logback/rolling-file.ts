@@ -37,8 +37,8 @@ const localFileSystems = new Set([
 const maxCharsNow = 256 * 1024;
 /** A write in place that took longer than this, ms, is a sign of a busy disk, … */
 const slowWriteMs = 20;
-/** … which is then left to the threads of the pool for so long, ms. */
-const slowForMs = 1000;
+/** … which is left to the threads of the pool for so long, ms: twice as long each time that it soon happens again. */
+const slowForMs = { first: 100, longest: 10_000 };
 
 interface ActiveFile {
   path: string;
@@ -62,6 +62,7 @@ export class RollingFile {
   #isTorn = false;
   /** By `performance.now()`. */
   #slowUntil = 0;
+  #slowForMs = slowForMs.first;
 
   constructor(options: RollingFileOptions) {
     this.#options = options;
@@ -178,7 +179,11 @@ export class RollingFile {
     }
     this.#bytes += bytes.length;
     const endedAt = performance.now();
-    if (endedAt - startedAt > slowWriteMs) this.#slowUntil = endedAt + slowForMs;
+    if (endedAt - startedAt > slowWriteMs) {
+      const isAgain = startedAt - this.#slowUntil < this.#slowForMs;
+      this.#slowForMs = isAgain ? Math.min(this.#slowForMs * 2, slowForMs.longest) : slowForMs.first;
+      this.#slowUntil = endedAt + this.#slowForMs;
+    }
     return groups.map(() => active.path);
   }
 

@@ -18,11 +18,6 @@ describe('one definition in three environments', () => {
   const servers = new Map<Environment, SmtpService>();
   const authorities = new Map(environments.map((name) => [name, createAuthority(`CA of ${name}`)]));
 
-  const ok = async (method: string, path: string, body?: unknown) => {
-    const answer = await app.call(method, path, body);
-    assert.equal(answer.status, 200, answer.text);
-    return answer.body;
-  };
   const each = <T>(of: (environment: Environment) => T) => environments.map(of);
 
   before(async () => {
@@ -41,11 +36,11 @@ describe('one definition in three environments', () => {
       );
     app = await startPlugboard({ deployTimeoutMs: 20_000 });
     for (const name of ['development', 'test']) {
-      await ok('POST', '/apiops/environments/', { name, type: 'TEST' });
+      await app.ok('POST', '/apiops/environments/', { name, type: 'TEST' });
       const worker = await app.addWorker(name, `worker-${name}`);
       while (!worker.isConnected) await new Promise((resolve) => setTimeout(resolve, 5));
     }
-    await ok('PUT', `${base}/`, { environments });
+    await app.ok('PUT', `${base}/`, { environments });
   });
   after(async () => {
     await app.stop();
@@ -53,20 +48,20 @@ describe('one definition in three environments', () => {
   });
 
   it('reaches three servers, each with its own host, port, password and trust', async () => {
-    await ok('POST', `${base}/environmentVariables/`, {
+    await app.ok('POST', `${base}/environmentVariables/`, {
       name: 'MAIL_HOST',
       global: true,
       globalValue: '127.0.0.1',
       environmentValueList: [{ environmentName: 'test', value: 'localhost' }],
     });
-    await ok('POST', `${base}/environmentVariables/`, {
+    await app.ok('POST', `${base}/environmentVariables/`, {
       name: 'MAIL_PORT',
       environmentValueList: each((environmentName) => ({
         environmentName,
         value: String(servers.get(environmentName)!.port),
       })),
     });
-    await ok('POST', `${base}/environmentVariables/`, {
+    await app.ok('POST', `${base}/environmentVariables/`, {
       name: 'MAIL_PASSWORD',
       environmentValueList: each((environmentName) => ({
         environmentName,
@@ -74,7 +69,7 @@ describe('one definition in three environments', () => {
         visible: false,
       })),
     });
-    await ok('POST', `${base}/keystores/`, {
+    await app.ok('POST', `${base}/keystores/`, {
       name: 'mail-trust',
       keyStoreEnvironmentList: each((environmentName) => ({
         environmentName,
@@ -83,7 +78,7 @@ describe('one definition in three environments', () => {
         password: '',
       })),
     });
-    const created = await ok('POST', `${base}/connections/mail/?prove=true`, {
+    const created = await app.ok('POST', `${base}/connections/mail/?prove=true`, {
       type: 'email',
       name: 'mail',
       host: '${MAIL_HOST}',
@@ -104,7 +99,7 @@ describe('one definition in three environments', () => {
     );
 
     for (const environment of environments)
-      await ok('POST', `${base}/connections/mail/operations/send/?environment=${environment}`, {
+      await app.ok('POST', `${base}/connections/mail/operations/send/?environment=${environment}`, {
         to: ['someone@plugboard.test'],
         subject: `in ${environment}`,
         text: 'hello',
@@ -116,7 +111,7 @@ describe('one definition in three environments', () => {
       assert.deepEqual([mails[0]!.user, mails[0]!.secure], ['app', true]);
     }
 
-    const tested = await ok('POST', `${base}/connections/mail/test/`);
+    const tested = await app.ok('POST', `${base}/connections/mail/test/`);
     assert.equal(tested.success, true, JSON.stringify(tested));
     assert.equal(tested.results.length, 3);
     for (const text of [...app.log, JSON.stringify(created), JSON.stringify(tested)])
@@ -131,9 +126,13 @@ describe('one definition in three environments', () => {
         visible: false,
       })),
     });
-    const wrong = await ok('PUT', `${base}/environmentVariables/MAIL_PASSWORD/`, values('not-the-password'));
+    const wrong = await app.ok(
+      'PUT',
+      `${base}/environmentVariables/MAIL_PASSWORD/`,
+      values('not-the-password'),
+    );
     assert.deepEqual(wrong.redeployedConnections, ['mail']);
-    const failed = await ok('POST', `${base}/connections/mail/test/`);
+    const failed = await app.ok('POST', `${base}/connections/mail/test/`);
     assert.deepEqual(
       failed.results.map(({ environmentName, success }: Record<string, unknown>) => [
         environmentName,
@@ -145,7 +144,7 @@ describe('one definition in three environments', () => {
         ['test', false],
       ],
     );
-    await ok('PUT', `${base}/environmentVariables/MAIL_PASSWORD/`, values(passwords.test));
+    await app.ok('PUT', `${base}/environmentVariables/MAIL_PASSWORD/`, values(passwords.test));
 
     const stranger = createAuthority('nobody');
     const trust = (pem: string) => ({
@@ -157,7 +156,7 @@ describe('one definition in three environments', () => {
           : {}),
       })),
     });
-    await ok('PUT', `${base}/keystores/mail-trust/`, trust(stranger.caPem));
+    await app.ok('PUT', `${base}/keystores/mail-trust/`, trust(stranger.caPem));
     const send = (environment: Environment) =>
       app.call('POST', `${base}/connections/mail/operations/send/?environment=${environment}`, {
         to: ['someone@plugboard.test'],
@@ -168,7 +167,7 @@ describe('one definition in three environments', () => {
     assert.equal(untrusted.status, 502, untrusted.text);
     assert.match(untrusted.text, /certificate/i);
     assert.equal((await send('development')).status, 200);
-    await ok('PUT', `${base}/keystores/mail-trust/`, trust(authorities.get('production')!.caPem));
+    await app.ok('PUT', `${base}/keystores/mail-trust/`, trust(authorities.get('production')!.caPem));
     assert.equal((await send('production')).status, 200);
     assert.equal((await send('test')).status, 200);
   });

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -36,6 +37,8 @@ export interface Plugboard {
   /** Every log line of both halves. */
   log: string[];
   call(method: string, path: string, body?: unknown, extras?: RequestExtras): Promise<Answer>;
+  /** As `call`, but fails on any status but 200, and answers the body. */
+  ok(method: string, path: string, body?: unknown, extras?: RequestExtras): Promise<Answer['body']>;
   /** Starts one more worker in this process, over a channel in memory. */
   addWorker(environment: string, name: string, options?: Partial<WorkerOptions>): Promise<Worker>;
   stop(): Promise<void>;
@@ -96,6 +99,28 @@ export async function startPlugboard(options: PlugboardOptions = {}): Promise<Pl
     while (!worker.isConnected) await new Promise((resolve) => setTimeout(resolve, 5));
   }
 
+  const call: Plugboard['call'] = async (method, path, body, extras = {}) => {
+    const bearer = extras.token === undefined ? token : extras.token;
+    const response = await fetch(`${url}${path}`, {
+      method,
+      headers: {
+        ...(bearer === null ? {} : { authorization: `Bearer ${bearer}` }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...extras.headers,
+      },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      redirect: 'manual',
+    });
+    const text = await response.text();
+    let parsed: unknown = text;
+    try {
+      parsed = JSON.parse(text);
+    } catch {
+      // Some answers are texts.
+    }
+    return { status: response.status, body: parsed, text, headers: response.headers };
+  };
+
   return {
     url,
     token,
@@ -104,27 +129,12 @@ export async function startPlugboard(options: PlugboardOptions = {}): Promise<Pl
     db,
     log: lines,
     addWorker,
-    async call(method, path, body, extras = {}) {
-      const bearer = extras.token === undefined ? token : extras.token;
-      const response = await fetch(`${url}${path}`, {
-        method,
-        headers: {
-          ...(bearer === null ? {} : { authorization: `Bearer ${bearer}` }),
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-          ...extras.headers,
-        },
-        ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-        redirect: 'manual',
-      });
-      const text = await response.text();
-      let parsed: unknown = text;
-      try {
-        parsed = JSON.parse(text);
-      } catch {
-        // Some answers are texts.
-      }
-      return { status: response.status, body: parsed, text, headers: response.headers };
+    async ok(method, path, body, extras) {
+      const answer = await call(method, path, body, extras);
+      assert.equal(answer.status, 200, answer.text);
+      return answer.body;
     },
+    call,
     async stop() {
       await Promise.all(workers.map((worker) => worker.stop(100)));
       await controlPlane.close();

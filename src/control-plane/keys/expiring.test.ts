@@ -14,14 +14,9 @@ after(() => app.stop());
 it('what ends soon is listed for those who may see it, counted in metrics, and announced once', async () => {
   const authority = createAuthority();
   const old = authority.issue({ commonName: 'old', expired: true });
-  const ok = async (method: string, path: string, body?: unknown, token?: string) => {
-    const answer = await app.call(method, path, body, token === undefined ? {} : { token });
-    assert.equal(answer.status, 200, answer.text);
-    return answer.body;
-  };
   const base = '/apiops/projects/MyProject';
-  await ok('POST', `${base}/certificates/`, { name: 'soon', pemEncodedFile: authority.caPem });
-  await ok('POST', `${base}/keystores/`, {
+  await app.ok('POST', `${base}/certificates/`, { name: 'soon', pemEncodedFile: authority.caPem });
+  await app.ok('POST', `${base}/keystores/`, {
     name: 'over',
     keyStoreEnvironmentList: [
       {
@@ -33,17 +28,17 @@ it('what ends soon is listed for those who may see it, counted in metrics, and a
     ],
   });
   const inTenDays = new Date(Date.now() + 10 * 86_400_000).toISOString();
-  const viewer = await ok('POST', '/apiops/tokens/', {
+  const viewer = await app.ok('POST', '/apiops/tokens/', {
     name: 'ci',
     expiresAt: inTenDays,
     grants: [{ project: 'MyProject', permissions: ['KEYS:VIEW'] }],
   });
-  const stranger = await ok('POST', '/apiops/tokens/', {
+  const stranger = await app.ok('POST', '/apiops/tokens/', {
     name: 'stranger',
     grants: [{ project: 'Other', permissions: ['KEYS:VIEW'] }],
   });
 
-  const list = await ok('GET', '/apiops/expiring/?days=30', undefined, viewer.token);
+  const list = await app.ok('GET', '/apiops/expiring/?days=30', undefined, { token: viewer.token });
   assert.deepEqual(
     list.resultList.map(({ kind, project, name, environmentName, expired }: Record<string, unknown>) => [
       kind,
@@ -58,12 +53,15 @@ it('what ends soon is listed for those who may see it, counted in metrics, and a
       ['certificate', 'MyProject', 'soon', null, false],
     ],
   );
-  const few = await ok('GET', '/apiops/expiring/?days=5', undefined, viewer.token);
+  const few = await app.ok('GET', '/apiops/expiring/?days=5', undefined, { token: viewer.token });
   assert.deepEqual(
     few.resultList.map(({ name }: { name: string }) => name),
     ['over'],
   );
-  assert.equal((await ok('GET', '/apiops/expiring/', undefined, stranger.token)).resultCount, 0);
+  assert.equal(
+    (await app.ok('GET', '/apiops/expiring/', undefined, { token: stranger.token })).resultCount,
+    0,
+  );
 
   const metrics = await app.call('GET', '/metrics');
   assert.match(metrics.text, /^plugboard_expiring\{kind="certificate"\} 1$/m);

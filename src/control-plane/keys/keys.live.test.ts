@@ -16,11 +16,6 @@ test('variables, keystores, certificates and the rotation of keys on PostgreSQL'
     await app.stop();
     await server.stop();
   });
-  const ok = async (method: string, path: string, body?: unknown) => {
-    const answer = await app.call(method, path, body);
-    assert.equal(answer.status, 200, answer.text);
-    return answer.body;
-  };
   const { caPem } = createAuthority();
   const mail = (more: Record<string, unknown> = {}) => ({
     name: 'mail',
@@ -34,10 +29,14 @@ test('variables, keystores, certificates and the rotation of keys on PostgreSQL'
     ...more,
   });
   const hidden = { name: 'PASSWORD', global: true, globalValue: 'a-hidden-one', globalVisible: false };
-  await ok('POST', `${base}/environmentVariables/`, { name: 'HOST', global: true, globalValue: '127.0.0.1' });
-  await ok('POST', `${base}/environmentVariables/`, hidden);
+  await app.ok('POST', `${base}/environmentVariables/`, {
+    name: 'HOST',
+    global: true,
+    globalValue: '127.0.0.1',
+  });
+  await app.ok('POST', `${base}/environmentVariables/`, hidden);
   assert.equal((await app.call('POST', `${base}/environmentVariables/`, hidden)).status, 400);
-  const created = await ok('POST', `${base}/connections/mail/`, mail());
+  const created = await app.ok('POST', `${base}/connections/mail/`, mail());
   assert.equal(created.warnings.length, 2);
   const store = {
     name: 'store',
@@ -50,35 +49,35 @@ test('variables, keystores, certificates and the rotation of keys on PostgreSQL'
       },
     ],
   };
-  assert.deepEqual((await ok('POST', `${base}/keystores/`, store)).redeployedConnections, ['mail']);
+  assert.deepEqual((await app.ok('POST', `${base}/keystores/`, store)).redeployedConnections, ['mail']);
   const certificate = { name: 'ca', pemEncodedFile: caPem };
-  const completed = await ok('POST', `${base}/certificates/`, certificate);
+  const completed = await app.ok('POST', `${base}/certificates/`, certificate);
   assert.deepEqual(completed.redeployedConnections, ['mail']);
   assert.equal(completed.deploymentResult.success, true, JSON.stringify(completed));
   assert.equal((await app.call('POST', `${base}/certificates/`, certificate)).status, 400);
 
-  const moved = await ok('PUT', `${base}/environmentVariables/HOST/?rename=true`, {
+  const moved = await app.ok('PUT', `${base}/environmentVariables/HOST/?rename=true`, {
     name: 'MAIL_HOST',
     global: true,
     globalValue: '127.0.0.2',
   });
   assert.deepEqual(moved.redeployedConnections, ['mail']);
-  assert.equal((await ok('GET', `${base}/connections/mail/`)).resultList[0].host, '${MAIL_HOST}');
-  await ok('PUT', `${base}/keystores/store/?rename=true`, { ...store, name: 'roots' });
+  assert.equal((await app.ok('GET', `${base}/connections/mail/`)).resultList[0].host, '${MAIL_HOST}');
+  await app.ok('PUT', `${base}/keystores/store/?rename=true`, { ...store, name: 'roots' });
   for (const path of ['environmentVariables/MAIL_HOST', 'keystores/roots', 'certificates/ca'])
     assert.equal((await app.call('DELETE', `${base}/${path}/`)).status, 409, path);
-  assert.equal((await ok('GET', '/apiops/expiring/')).resultCount, 2);
+  assert.equal((await app.ok('GET', '/apiops/expiring/')).resultCount, 2);
 
-  const keys = await ok('GET', '/apiops/keys/');
+  const keys = await app.ok('GET', '/apiops/keys/');
   assert.ok(keys.resultList[0].values >= 5);
-  await ok('POST', '/apiops/keys/rotate/');
+  await app.ok('POST', '/apiops/keys/rotate/');
   let state = 'running';
-  while (state === 'running') state = (await ok('GET', '/apiops/keys/rotate/')).rotation.state;
+  while (state === 'running') state = (await app.ok('GET', '/apiops/keys/rotate/')).rotation.state;
   assert.equal(state, 'done');
 
-  await ok('DELETE', `${base}/connections/mail/`);
+  await app.ok('DELETE', `${base}/connections/mail/`);
   for (const path of ['environmentVariables/MAIL_HOST', 'keystores/roots', 'certificates/ca'])
-    await ok('DELETE', `${base}/${path}/`);
-  await ok('DELETE', '/apiops/projects/MyProject/?force=true');
+    await app.ok('DELETE', `${base}/${path}/`);
+  await app.ok('DELETE', '/apiops/projects/MyProject/?force=true');
   assert.equal((await app.db.all('select * from variable_values')).length, 0);
 });

@@ -55,13 +55,8 @@ describe('keystores and certificates', () => {
   });
   after(() => app.stop());
 
-  const ok = async (method: string, path: string, body?: unknown, token?: string) => {
-    const answer = await app.call(method, path, body, token === undefined ? {} : { token });
-    assert.equal(answer.status, 200, answer.text);
-    return answer.body;
-  };
   const tokenFor = async (...permissions: string[]) =>
-    (await ok('POST', '/apiops/tokens/', { name: 't', grants: [{ project: 'MyProject', permissions }] }))
+    (await app.ok('POST', '/apiops/tokens/', { name: 't', grants: [{ project: 'MyProject', permissions }] }))
       .token as string;
   const refused = async (method: string, path: string, body: unknown, field: string, words: RegExp) => {
     const answer = await app.call(method, path, body);
@@ -77,7 +72,7 @@ describe('keystores and certificates', () => {
 
   it('are opened when they are stored, and never read back', async () => {
     const file = pkcs12(client);
-    const created = await ok('POST', keystores, {
+    const created = await app.ok('POST', keystores, {
       name: 'client',
       ...inProduction({ keyStoreType: 'PKCS12', file, password, alias: 'client' }),
     });
@@ -94,7 +89,7 @@ describe('keystores and certificates', () => {
     assert.ok(Date.parse(stored.expiresAt) > Date.now());
     assert.ok(!got.text.includes(file) && !got.text.includes(password));
 
-    const same = await ok('PUT', `${keystores}client/`, got.body.resultList[0]);
+    const same = await app.ok('PUT', `${keystores}client/`, got.body.resultList[0]);
     assert.equal(same.redeployedConnections, undefined);
     const row = await app.db.get<Record<string, string>>('select * from keystore_files');
     assert.match(row!['sealed_file']!, /^v1\./);
@@ -118,7 +113,7 @@ describe('keystores and certificates', () => {
 
   it('say at once what is weak, expired, or has no private key', async () => {
     const expired = authority.issue({ commonName: 'old', expired: true });
-    const old = await ok('POST', `${keystores}old/`, {
+    const old = await app.ok('POST', `${keystores}old/`, {
       ...inProduction({
         type: 'PEM',
         file: Buffer.from(expired.certPem).toString('base64'),
@@ -127,7 +122,7 @@ describe('keystores and certificates', () => {
     });
     assert.match(old.warnings.join('\n'), /no private key: it serves as a truststore only/);
     assert.match(old.warnings.join('\n'), /CN=old\): expired on/);
-    const weak = await ok('POST', certificates, { name: 'weak', pemEncodedFile: weakCertificate() });
+    const weak = await app.ok('POST', certificates, { name: 'weak', pemEncodedFile: weakCertificate() });
     assert.match(weak.warnings.join(), /a weak key, RSA of 1024 bits/);
   });
 
@@ -144,15 +139,15 @@ describe('keystores and certificates', () => {
       body: form,
     });
     assert.equal(answer.status, 200, await answer.text());
-    const got = await ok('GET', `${certificates}ca/`);
+    const got = await app.ok('GET', `${certificates}ca/`);
     const [stored] = got.resultList;
     assert.deepEqual(
       [stored.name, stored.description, stored.alias, stored.environmentList, stored.pemEncodedFile],
       ['ca', 'of tests', 'root', ['test'], authority.caPem],
     );
     assert.equal(stored.certificates[0].subject, 'CN=Plugboard Test CA');
-    await ok('PUT', `${certificates}ca/`, stored);
-    assert.deepEqual((await ok('GET', `${certificates}ca/`)).resultList[0], stored);
+    await app.ok('PUT', `${certificates}ca/`, stored);
+    assert.deepEqual((await app.ok('GET', `${certificates}ca/`)).resultList[0], stored);
     await refused(
       'POST',
       certificates,
@@ -177,7 +172,7 @@ describe('keystores and certificates', () => {
 
   it('are taken up by the connections that name them, guarded, and not deleted under them', async () => {
     const body = { name: 'roots', environmentList: [], pemEncodedFile: authority.caPem };
-    const created = await ok(
+    const created = await app.ok(
       'POST',
       `${base}/connections/trusting/`,
       mail('trusting', { certificateName: 'roots' }),
@@ -187,7 +182,7 @@ describe('keystores and certificates', () => {
     const blind = await app.call('POST', certificates, body, { token: keeper });
     assert.equal(blind.status, 403);
     assert.match(blind.text, /'trusting'.*CONNECTIONS:REVEAL/);
-    assert.deepEqual((await ok('POST', certificates, body)).redeployedConnections, ['trusting']);
+    assert.deepEqual((await app.ok('POST', certificates, body)).redeployedConnections, ['trusting']);
 
     const other = createAuthority('Another').caPem;
     const changed = await app.call(
@@ -197,22 +192,27 @@ describe('keystores and certificates', () => {
       { token: keeper },
     );
     assert.equal(changed.status, 403);
-    await ok('PUT', `${certificates}roots/`, { description: 'only words', environmentList: [] }, keeper);
+    await app.ok(
+      'PUT',
+      `${certificates}roots/`,
+      { description: 'only words', environmentList: [] },
+      { token: keeper },
+    );
     const deleted = await app.call('DELETE', `${certificates}roots/`);
     assert.equal(deleted.status, 409);
     assert.match(deleted.text, /'trusting'/);
-    const renamed = await ok('PUT', `${certificates}roots/?rename=true`, { name: 'anchors' });
+    const renamed = await app.ok('PUT', `${certificates}roots/?rename=true`, { name: 'anchors' });
     assert.deepEqual(renamed.redeployedConnections, ['trusting']);
-    const follower = await ok('GET', `${base}/connections/trusting/`);
+    const follower = await app.ok('GET', `${base}/connections/trusting/`);
     assert.equal(follower.resultList[0].certificateName, 'anchors');
 
-    await ok('PUT', `${base}/connections/trusting/`, mail('trusting'));
-    await ok('DELETE', `${certificates}anchors/`);
+    await app.ok('PUT', `${base}/connections/trusting/`, mail('trusting'));
+    await app.ok('DELETE', `${certificates}anchors/`);
   });
 
   it('of another project are not there', async () => {
     const stranger = (
-      await ok('POST', '/apiops/tokens/', {
+      await app.ok('POST', '/apiops/tokens/', {
         name: 's',
         grants: [{ project: 'Other', permissions: ['KEYS:VIEW', 'KEYS:MANAGE'] }],
       })

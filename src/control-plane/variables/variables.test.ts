@@ -26,17 +26,12 @@ describe('environment variables', () => {
   });
   after(() => app.stop());
 
-  const ok = async (method: string, path: string, body?: unknown, token?: string) => {
-    const answer = await app.call(method, path, body, token === undefined ? {} : { token });
-    assert.equal(answer.status, 200, answer.text);
-    return answer.body;
-  };
   const tokenFor = async (...permissions: string[]) =>
-    (await ok('POST', '/apiops/tokens/', { name: 't', grants: [{ project: 'MyProject', permissions }] }))
+    (await app.ok('POST', '/apiops/tokens/', { name: 't', grants: [{ project: 'MyProject', permissions }] }))
       .token as string;
 
   it('come back as stored, those that are not visible without their value, which null keeps', async () => {
-    await ok('POST', variables, {
+    await app.ok('POST', variables, {
       name: 'SHAPE',
       description: 'of things',
       global: true,
@@ -57,7 +52,7 @@ describe('environment variables', () => {
     assert.deepEqual(got.body, { success: true, resultList: [view], resultCount: 1 });
     assert.ok(got.headers.get('etag'));
 
-    assert.deepEqual(await ok('PUT', `${variables}SHAPE/`, view), { success: true });
+    assert.deepEqual(await app.ok('PUT', `${variables}SHAPE/`, view), { success: true });
     const rows = await app.db.all<{ sealed: string | null; value: string | null }>(
       "select v.* from variable_values v join variables o on o.id = v.variable_id where o.name = 'SHAPE' and v.visible = 0",
     );
@@ -72,7 +67,7 @@ describe('environment variables', () => {
     assert.equal(shown.status, 400);
     assert.match(shown.text, /must be given again to become visible/);
     for (const text of [...app.log, got.text]) assert.ok(!text.includes('canary-hidden-value'));
-    await ok('DELETE', `${variables}SHAPE/`);
+    await app.ok('DELETE', `${variables}SHAPE/`);
     assert.equal((await app.call('GET', `${variables}SHAPE/`)).status, 404);
   });
 
@@ -105,19 +100,19 @@ describe('environment variables', () => {
     });
     assert.equal(tooLarge.status, 413);
     const twice = { name: 'TWICE', global: true, globalValue: '' };
-    await ok('POST', variables, twice);
+    await app.ok('POST', variables, twice);
     assert.match((await app.call('POST', `${variables}TWICE/`, twice)).text, /already exists!/);
     assert.match((await app.call('POST', `${variables}OTHER/`, twice)).text, /must match the name/);
   });
 
   it('resolve in each environment; one without a value is refused by name and the last good one goes on', async () => {
-    await ok('POST', `${variables}PORT/`, {
+    await app.ok('POST', `${variables}PORT/`, {
       environmentValueList: [
         { environmentName: 'production', value: '2525' },
         { environmentName: 'test', value: '2626' },
       ],
     });
-    const created = await ok(
+    const created = await app.ok(
       'POST',
       `${base}/connections/by-variable/`,
       mail({ name: 'by-variable', port: '${PORT}' }),
@@ -136,7 +131,7 @@ describe('environment variables', () => {
     assert.equal(unknown.status, 400);
     assert.match(unknown.text, /refers to the variable NOTHING/);
 
-    const without = await ok('PUT', `${variables}PORT/`, {
+    const without = await app.ok('PUT', `${variables}PORT/`, {
       environmentValueList: [{ environmentName: 'test', value: '2626' }],
     });
     assert.deepEqual(without.redeployedConnections, ['by-variable']);
@@ -145,7 +140,7 @@ describe('environment variables', () => {
     );
     assert.equal(refusal.success, false);
     assert.match(refusal.message, /the variable PORT has no value in environment 'production'/);
-    const status = await ok('GET', `${base}/connections/by-variable/deployments/`);
+    const status = await app.ok('GET', `${base}/connections/by-variable/deployments/`);
     const inProduction = status.resultList.find(
       (one: { environmentName: string }) => one.environmentName === 'production',
     );
@@ -153,13 +148,13 @@ describe('environment variables', () => {
     assert.equal(inProduction.lastGoodRevision, 1);
     assert.equal(inProduction.workers[0].step === 'refused', false);
 
-    const later = await ok(
+    const later = await app.ok(
       'PUT',
       `${base}/connections/by-variable/`,
       mail({ name: 'by-variable', port: '${PORT}', from: 'a@b.example' }),
     );
     assert.match(JSON.stringify(later.deploymentResult), /variable PORT has no value/);
-    const back = await ok('PUT', `${variables}PORT/`, { global: true, globalValue: '2525' });
+    const back = await app.ok('PUT', `${variables}PORT/`, { global: true, globalValue: '2525' });
     assert.equal(
       back.deploymentResult.deploymentResults.find(
         (one: { environmentName: string }) => one.environmentName === 'production',
@@ -167,13 +162,13 @@ describe('environment variables', () => {
       true,
       JSON.stringify(back),
     );
-    const test = await ok('POST', `${base}/connections/by-variable/test/?environment=production`);
+    const test = await app.ok('POST', `${base}/connections/by-variable/test/?environment=production`);
     assert.match(JSON.stringify(test.results[0].stages), /127\.0\.0\.1/);
   });
 
   it('are not deleted while a connection refers to them, and take it along when they are renamed', async () => {
-    await ok('POST', variables, { name: 'HOST', global: true, globalValue: '127.0.0.1' });
-    await ok(
+    await app.ok('POST', variables, { name: 'HOST', global: true, globalValue: '127.0.0.1' });
+    await app.ok(
       'POST',
       `${base}/connections/follower/`,
       mail({ name: 'follower', host: '${HOST}', password: '$${HOST}-as-is' }),
@@ -182,40 +177,45 @@ describe('environment variables', () => {
     assert.equal(refused.status, 409);
     assert.match(refused.text, /'follower'/);
 
-    const renamed = await ok('PUT', `${variables}HOST/?rename=true`, {
+    const renamed = await app.ok('PUT', `${variables}HOST/?rename=true`, {
       name: 'MAIL_HOST',
       global: true,
       globalValue: '127.0.0.1',
     });
     assert.deepEqual(renamed.redeployedConnections, ['follower']);
-    const got = await ok('GET', `${base}/connections/follower/`);
+    const got = await app.ok('GET', `${base}/connections/follower/`);
     assert.equal(got.resultList[0].host, '${MAIL_HOST}');
     assert.equal(got.resultList[0].password, '$${HOST}-as-is');
-    assert.equal((await ok('GET', `${base}/connections/follower/revisions/`)).resultCount, 2);
+    assert.equal((await app.ok('GET', `${base}/connections/follower/revisions/`)).resultCount, 2);
     assert.equal((await app.call('GET', `${variables}HOST/`)).status, 404);
     const restored = await app.call('POST', `${base}/connections/follower/revisions/1/restore/`);
     assert.equal(restored.status, 409);
-    await ok('DELETE', `${base}/connections/follower/`);
-    await ok('DELETE', `${variables}MAIL_HOST/`);
+    await app.ok('DELETE', `${base}/connections/follower/`);
+    await app.ok('DELETE', `${variables}MAIL_HOST/`);
   });
 
   it('move a connection only by the hand of one who may reveal it', async () => {
-    await ok('POST', variables, { name: 'TARGET', global: true, globalValue: '127.0.0.1' });
-    await ok('POST', `${base}/connections/guarded/`, mail({ name: 'guarded', host: '${TARGET}' }));
+    await app.ok('POST', variables, { name: 'TARGET', global: true, globalValue: '127.0.0.1' });
+    await app.ok('POST', `${base}/connections/guarded/`, mail({ name: 'guarded', host: '${TARGET}' }));
     const writer = await tokenFor('VARIABLES:VIEW', 'VARIABLES:MANAGE');
     const evil = { global: true, globalValue: 'evil.example' };
     const refused = await app.call('PUT', `${variables}TARGET/`, evil, { token: writer });
     assert.equal(refused.status, 403);
     assert.match(refused.text, /'guarded'.*CONNECTIONS:REVEAL/);
-    await ok(
+    await app.ok(
       'PUT',
       `${variables}TARGET/`,
       { global: true, globalValue: '127.0.0.1', description: 'same' },
-      writer,
+      { token: writer },
     );
 
     const revealer = await tokenFor('VARIABLES:MANAGE', 'CONNECTIONS:REVEAL');
-    await ok('PUT', `${variables}TARGET/`, { global: true, globalValue: '127.0.0.2' }, revealer);
+    await app.ok(
+      'PUT',
+      `${variables}TARGET/`,
+      { global: true, globalValue: '127.0.0.2' },
+      { token: revealer },
+    );
 
     const editor = await tokenFor('CONNECTIONS:VIEW', 'CONNECTIONS:MANAGE');
     const kept = (host: string) =>
@@ -228,8 +228,13 @@ describe('environment variables', () => {
     assert.equal(moved.status, 400);
     assert.match(moved.text, /password must be given again, because host changed/);
 
-    await ok('PUT', `${base}/connections/guarded/`, mail({ name: 'guarded', host: 'localhost' }));
-    await ok('PUT', `${variables}TARGET/`, { global: true, globalValue: '127.0.0.1' }, revealer);
+    await app.ok('PUT', `${base}/connections/guarded/`, mail({ name: 'guarded', host: 'localhost' }));
+    await app.ok(
+      'PUT',
+      `${variables}TARGET/`,
+      { global: true, globalValue: '127.0.0.1' },
+      { token: revealer },
+    );
     const restored = await app.call('POST', `${base}/connections/guarded/revisions/1/restore/`, undefined, {
       token: editor,
     });
@@ -237,7 +242,7 @@ describe('environment variables', () => {
   });
 
   it('that are not visible are whole secrets only, and go where they are allowed to', async () => {
-    await ok('POST', variables, {
+    await app.ok('POST', variables, {
       name: 'MAIL_PASSWORD',
       global: true,
       globalValue: 'canary-mail-password',
@@ -272,8 +277,8 @@ describe('environment variables', () => {
     assert.equal(got.body.resultList[0].password, '${MAIL_PASSWORD}');
     for (const line of app.log) assert.ok(!line.includes('canary-mail-password'));
 
-    await ok('POST', variables, { name: 'OPEN', global: true, globalValue: 'app' });
-    await ok('POST', `${base}/connections/open/`, mail({ name: 'open', username: '${OPEN}' }));
+    await app.ok('POST', variables, { name: 'OPEN', global: true, globalValue: 'app' });
+    await app.ok('POST', `${base}/connections/open/`, mail({ name: 'open', username: '${OPEN}' }));
     const hide = await app.call('PUT', `${variables}OPEN/`, {
       global: true,
       globalValue: 'app',
@@ -285,16 +290,16 @@ describe('environment variables', () => {
 
   it('without a value leave the last good revision to workers that come later, too', async () => {
     const body = (port: unknown) => mail({ name: 'late', port, environments: ['production'] });
-    await ok('POST', `${base}/connections/late/`, body(2525));
-    await ok('POST', variables, {
+    await app.ok('POST', `${base}/connections/late/`, body(2525));
+    await app.ok('POST', variables, {
       name: 'ELSEWHERE',
       environmentValueList: [{ environmentName: 'test', value: '1' }],
     });
-    const changed = await ok('PUT', `${base}/connections/late/`, body('${ELSEWHERE}'));
+    const changed = await app.ok('PUT', `${base}/connections/late/`, body('${ELSEWHERE}'));
     assert.match(JSON.stringify(changed.deploymentResult), /variable ELSEWHERE has no value/);
     const worker = await app.addWorker('production', 'late-worker');
     const seen = async () => {
-      const { resultList } = await ok('GET', `${base}/connections/late/deployments/`);
+      const { resultList } = await app.ok('GET', `${base}/connections/late/deployments/`);
       return resultList[0].workers.find((one: { worker: string }) => one.worker === 'late-worker');
     };
     const deadline = Date.now() + 20_000;
@@ -306,9 +311,9 @@ describe('environment variables', () => {
   });
 
   it('of another project are not there', async () => {
-    await ok('POST', variables, { name: 'MINE', global: true, globalValue: 'x' });
+    await app.ok('POST', variables, { name: 'MINE', global: true, globalValue: 'x' });
     const stranger = (
-      await ok('POST', '/apiops/tokens/', {
+      await app.ok('POST', '/apiops/tokens/', {
         name: 's',
         grants: [
           { project: 'Other', permissions: ['VARIABLES:MANAGE', 'VARIABLES:VIEW', 'CONNECTIONS:MANAGE'] },
@@ -336,13 +341,13 @@ describe('environment variables', () => {
   });
 
   it('that are not visible go nowhere else by a keystore or a new environment either', async () => {
-    await ok('POST', variables, {
+    await app.ok('POST', variables, {
       name: 'GUARDED_SECRET',
       global: true,
       globalValue: 'canary-guarded',
       globalVisible: false,
     });
-    await ok('POST', `${base}/connections/sender/`, {
+    await app.ok('POST', `${base}/connections/sender/`, {
       ...mail({ name: 'sender', password: '${GUARDED_SECRET}' }),
       certificateName: 'roots',
     });
@@ -356,7 +361,7 @@ describe('environment variables', () => {
     const placed = await app.call('PUT', `${base}/`, { environments: ['production'] }, { token: keeper });
     assert.equal(placed.status, 403);
     assert.match(placed.text, /VARIABLES:MANAGE/);
-    await ok('PUT', `${variables}GUARDED_SECRET/`, {
+    await app.ok('PUT', `${variables}GUARDED_SECRET/`, {
       global: true,
       globalVisible: false,
       allowedHosts: ['127.0.0.1'],
@@ -371,9 +376,9 @@ describe('environment variables', () => {
         { environmentName: 'test', value: test },
       ],
     });
-    await ok('POST', `${variables}NARROW/`, values('a', 'b'));
+    await app.ok('POST', `${variables}NARROW/`, values('a', 'b'));
     const narrow = (
-      await ok('POST', '/apiops/tokens/', {
+      await app.ok('POST', '/apiops/tokens/', {
         name: 'narrow',
         grants: [
           {
@@ -384,12 +389,12 @@ describe('environment variables', () => {
         ],
       })
     ).token as string;
-    const got = await ok('GET', `${variables}NARROW/`, undefined, narrow);
+    const got = await app.ok('GET', `${variables}NARROW/`, undefined, { token: narrow });
     assert.deepEqual(
       got.resultList[0].environmentValueList.map(({ value }: { value: string | null }) => value),
       [null, 'b'],
     );
-    await ok('PUT', `${variables}NARROW/`, values('a', 'c'), narrow);
+    await app.ok('PUT', `${variables}NARROW/`, values('a', 'c'), { token: narrow });
     const beyond = await app.call('PUT', `${variables}NARROW/`, values('x', 'c'), { token: narrow });
     assert.equal(beyond.status, 403);
     assert.match(beyond.text, /for environment 'production'/);

@@ -105,8 +105,10 @@ test('log-ins that succeed are not limited', async () => {
 
 test('the limit is told with retry_after', async () => {
   await using app = await startTestApp();
-  for (let round = 0; round < 10; round++) await app.logIn('nobody', 'guess');
-  const answer = await app.logIn('nobody', 'guess');
+  let answer = await app.logIn('nobody', 'guess');
+  // On a slow machine the allowance grows again meanwhile.
+  for (let round = 0; round < 60 && answer.status !== 429; round++)
+    answer = await app.logIn('nobody', 'guess');
   assert.equal(answer.status, 429);
   assert.equal(answer.body.error, 'rate_limit_exceeded');
   assert.ok(answer.body.retry_after >= 1);

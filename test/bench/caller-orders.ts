@@ -10,7 +10,7 @@ export type CallerOrder =
   | { open: CallName; address: Address }
   | { run: CallName; inFlight: number; durationMs: number }
   | { close: CallName }
-  /** Starts the worker's own HTTP port; answers its number. */
+  /** Starts the worker's own HTTP port or, of the bare side, Fastify with the driver's call for a handler; answers its number. */
   | { port: string }
   /** Puts connections and answers how many were made live. */
   | { put: DesiredConnection[] }

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import Fastify from 'fastify';
 import { connectors } from '../../src/connectors/connectors.ts';
 import { definitions } from '../../src/connectors/definitions.ts';
 import type { DesiredConnection, Verdict } from '../../src/contract/worker-protocol.ts';
@@ -51,6 +52,15 @@ function bareSide() {
     if ('run' in order) {
       const client = clients.get(order.run)!;
       return run(calls[order.run], () => client.call(), order);
+    }
+    if ('port' in order) {
+      const app = Fastify({ bodyLimit: 64 * 1024 * 1024, routerOptions: { ignoreTrailingSlash: true } });
+      for (const [name, client] of clients)
+        app.post(`/${name}/`, async () => {
+          await client.call();
+          return { success: true };
+        });
+      return Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port);
     }
     if ('close' in order) {
       await clients.get(order.close)!.close();

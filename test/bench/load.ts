@@ -16,6 +16,8 @@ export interface LoadOrder {
   /** Number of the first request; they count up, or are drawn from `range` when it is given. */
   from?: number;
   range?: number;
+  /** Whether the client keeps its core awake when several are in flight; default true. */
+  staysAwake?: boolean;
   /** Text that every answer must contain. */
   expect?: string;
 }
@@ -123,7 +125,7 @@ function run(order: LoadOrder): Promise<LoadResult> {
     });
 
   // Many clients keep their core awake: to wake it would cost the server more than to answer.
-  let busy = connections > 1;
+  let busy = connections > 1 && order.staysAwake !== false;
   const spin = () => {
     if (busy) setImmediate(spin);
   };

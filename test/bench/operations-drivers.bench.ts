@@ -126,6 +126,8 @@ async function measure(
     for (const side of [bare, worker]) await ask(side, { run: call, inFlight, durationMs: 4 * sliceMs });
     const order = {
       port,
+      // The bare side has no such client beside it: what it would burn is taken from the server.
+      staysAwake: false,
       method: 'POST',
       path: `/apiops/projects/Bench/connections/${call}/operations/${operation}/`,
       token: callerToken,
@@ -136,7 +138,11 @@ async function measure(
     };
     const count = quick ? 2 : Math.min(rounds, 7);
     const measurements: Record<string, () => Promise<number>> = { bare: run(bare), worker: run(worker) };
-    if (overHttp) measurements['http'] = async () => (await sent(load, order)).perSecond * units;
+    if (overHttp) {
+      const bareOrder = { ...order, port: await ask<number>(bare, { port: '' }), path: `/${call}/` };
+      measurements['http'] = async () => (await sent(load, order)).perSecond * units;
+      measurements['bareHttp'] = async () => (await sent(load, bareOrder)).perSecond * units;
+    }
     const series: Record<string, Series> = await interleave(count, measurements);
     const common = { group: 'Operations against their drivers', unit: unitOf(call), bare: series['bare']! };
     return [
@@ -156,6 +162,14 @@ async function measure(
                 "The same by the worker's own port, the client in a third process; against the same driver",
               product: series['http']!,
               target: { atLeast: overHttp },
+            }),
+            compared({
+              ...common,
+              name: `${name}, over HTTP, against the driver over HTTP`,
+              meaning:
+                'The same port against a Fastify handler that does nothing but call the driver, by the same client: what is left of it is the cost of HTTP',
+              product: series['http']!,
+              bare: series['bareHttp']!,
             }),
           ]
         : []),

@@ -84,7 +84,7 @@ async function measureLogback(
       compared({
         ...common,
         name: 'Logback, one call of one line at a time',
-        meaning: 'The same with nobody else calling: each call is a write of its own by a thread of the pool',
+        meaning: 'The same with nobody else calling: each call is a write of its own',
         product: series.single,
       }),
     ];

@@ -36,7 +36,7 @@ const localFileSystems = new Set([
 /** Most characters that are written in place: about 0.1 ms. */
 const maxCharsNow = 256 * 1024;
 /** A write in place that took longer than this, ms, is a sign of a busy disk, … */
-const slowWriteMs = 20;
+const slowWriteMs = 50;
 /** … which is left to the threads of the pool for so long, ms: twice as long each time that it soon happens again. */
 const slowForMs = { first: 100, longest: 10_000 };
 

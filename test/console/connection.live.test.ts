@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import type { Page } from 'playwright-core';
+import { createChannelPair } from '../../src/contract/channel.ts';
 import { type PostgresqlService, startPostgresql } from '../services/postgresql.ts';
 import { startOrSkip } from '../services/service.ts';
 import { type SmtpService, startSmtp } from '../services/smtp.ts';
@@ -126,11 +127,85 @@ describe("a connection's page", () => {
       .waitFor();
     const before = closed;
     await page.getByRole('button', { name: 'Stop' }).click();
-    await page.getByText('Stopped').waitFor();
+    await page.getByText('Stopped: the workers').waitFor();
+    await ladder.getByText('stopped', { exact: true }).waitFor();
+    assert.equal(await ladder.getByText('running …').count(), 0);
     for (let waited = 0; closed === before && waited < 10_000; waited += 50) await page.waitForTimeout(50);
     assert.ok(closed > before, 'the socket of the test is closed');
     await context.close();
     silent.close();
+  });
+
+  it('shows where it was when a worker dies in the midst of a test, and that it is away', async (test) => {
+    if (!console) return test.skip('no Chromium');
+    const { plugboard } = console;
+    const { createServer } = await import('node:net');
+    const silent = createServer((socket) => socket.on('error', () => {}).resume());
+    test.after(() => silent.close());
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as { port: number };
+    // Its line is cut, as by a killed process, and it does not come back.
+    let cut: (() => void) | undefined;
+    await plugboard.addWorker('production', 'mortal', {
+      connect: async () => {
+        if (cut) throw new Error('killed');
+        const [ours, theirs] = createChannelPair({ direct: true });
+        cut = () => ours.close();
+        plugboard.controlPlane.attachEmbedded(theirs, 'production');
+        return ours;
+      },
+    });
+    const answer = await plugboard.call('POST', api('watched'), mail('watched', { port }));
+    assert.equal(answer.status, 200, answer.text);
+    const { page, faults, signIn, context } = await console.open();
+    await signIn();
+    await show(page, 'watched', 'Test');
+    await page.getByRole('button', { name: 'Run the test' }).click();
+    const ladder = page.getByRole('region', { name: 'production worker mortal' });
+    await ladder.getByText('running …').waitFor();
+    cut!();
+    await ladder.getByText("Worker 'mortal' disconnected before it answered").waitFor();
+    await ladder.getByRole('listitem').filter({ hasText: 'Connect' }).getByText('stopped').waitFor();
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByRole('tab', { name: 'Deployments' }).click();
+    await page
+      .getByRole('row', { name: /^mortal/ })
+      .getByText('away')
+      .waitFor();
+    assert.deepEqual(faults, []);
+    await context.close();
+  });
+
+  it('asks for an operation by its fields, and shows what is wrong at the field', async (test) => {
+    if (!console) return test.skip('no Chromium');
+    await store(mail('by form'));
+    const { page, faults, signIn, context } = await console.open();
+    await signIn();
+    await show(page, 'by form', 'Try it');
+    const panel = page.getByRole('tabpanel');
+    const field = (name: string) => panel.getByRole('textbox', { name });
+    await field('to').fill('not an address');
+    await field('subject').fill("It's a form");
+    await page.getByRole('button', { name: 'Run', exact: true }).click();
+    await panel.locator('[aria-invalid="true"]').first().waitFor();
+    await field('to').fill('one@example.com\ntwo@example.com');
+    await panel.getByText('Optional fields').click();
+    await field('headers').fill('{ "X-Test": ');
+    assert.ok(await page.getByRole('button', { name: 'Run', exact: true }).isDisabled());
+    await field('headers').fill('{ "X-Test": "yes" }');
+    await page.getByRole('button', { name: 'Run', exact: true }).click();
+    await page.getByText('Result ·').waitFor();
+    const sent = smtp.mails.at(-1)!.content.toString();
+    assert.match(sent, /^Subject: It's a form/m);
+    assert.match(sent, /^X-Test: yes/m);
+    assert.match(sent, /^To: .*one@example.com.*two@example.com/ms);
+    await panel.getByText('JSON', { exact: true }).click();
+    assert.deepEqual(JSON.parse(await field('Input (JSON)').inputValue()).to, [
+      'one@example.com',
+      'two@example.com',
+    ]);
+    assert.deepEqual(faults, []);
+    await context.close();
   });
 
   it('sends a mail and asks a database by "try it", through the real servers', async (test) => {
@@ -153,7 +228,7 @@ describe("a connection's page", () => {
     await asJson();
     await input.fill(JSON.stringify({ to: ['you@example.com'], subject: 'From the console', text: 'hello' }));
     await page.getByRole('button', { name: 'Run', exact: true }).click();
-    await page.getByText('Result').waitFor();
+    await page.getByText('Result ·').waitFor();
     assert.match(smtp.mails.at(-1)!.content.toString(), /Subject: From the console/);
 
     await show(page, 'orders', 'Try it');

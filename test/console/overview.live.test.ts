@@ -5,6 +5,7 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import type { Worker } from '../../src/worker/worker.ts';
 import { startOrSkip } from '../services/service.ts';
 import { type Console, startConsole } from './console.ts';
+import { goTo } from './go-to.ts';
 import { assertAccessible, assertFitsWidth } from './page-checks.ts';
 
 describe('the overview', () => {
@@ -134,6 +135,64 @@ describe('the overview', () => {
     assert.ok(first! > 'hook-00200', `scrolled to ${first}`);
     await page.getByRole('searchbox').fill('hook-09999');
     await page.getByRole('link', { name: 'hook-09999' }).waitFor();
+    assert.deepEqual(faults, []);
+    await context.close();
+  });
+
+  it("comes back to the place in the list that was left, with the focus on each page's heading", async (test) => {
+    if (!console) return test.skip('no Chromium');
+    const { page, faults, signIn, context } = await console.open();
+    await signIn();
+    await goTo(page, '/ui/p/Large');
+    await page.getByText('10,000 connections').waitFor();
+    // As one drags the bar: nothing before it has to be read.
+    await page.evaluate('window.scrollTo(0, document.documentElement.scrollHeight * 0.7)');
+    const row = page.getByRole('link', { name: 'hook-07000' });
+    await row.waitFor();
+    const place = () => page.evaluate('window.scrollY');
+    const left = await place();
+    await row.click();
+    const heading = page.getByRole('heading', { name: 'hook-07000', level: 1 });
+    await heading.waitFor();
+    await page.waitForFunction("document.activeElement?.textContent === 'hook-07000'");
+    assert.equal(await place(), 0);
+    await page.goBack();
+    await row.waitFor();
+    assert.equal(await place(), left);
+    assert.deepEqual(faults, []);
+    await context.close();
+  });
+
+  it('says that there is no such project or page', async (test) => {
+    if (!console) return test.skip('no Chromium');
+    const { page, faults, signIn, context } = await console.open();
+    await signIn();
+    await goTo(page, '/ui/p/Nowhere/c/nothing');
+    await page.getByText('There is no such project').waitFor();
+    await goTo(page, '/ui/nothing');
+    await page.getByRole('heading', { name: 'There is no such page' }).waitFor();
+    // Made by somebody else meanwhile: seen without signing in again.
+    await console.plugboard.call('POST', '/apiops/projects/', {
+      name: 'Brand new',
+      environments: ['production'],
+    });
+    await goTo(page, '/ui/p/Brand%20new');
+    await page.getByText('No connection yet').waitFor();
+    assert.deepEqual(faults, []);
+    await context.close();
+  });
+
+  it('tests a connection from the palette', async (test) => {
+    if (!console) return test.skip('no Chromium');
+    const { page, faults, signIn, context } = await console.open();
+    await signIn();
+    await page.getByText('3 connections').waitFor();
+    await page.keyboard.press('Control+k');
+    await page.getByRole('textbox', { name: 'Commands' }).fill('test closed');
+    await page.getByRole('dialog').getByText('Test closed port').waitFor();
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('Enter');
+    await page.getByText('Fails on 1 worker').waitFor();
     assert.deepEqual(faults, []);
     await context.close();
   });

@@ -166,13 +166,13 @@ function Workers({ workers }: { workers: Deployment['workers'] }) {
             <Table.Td>{revision}</Table.Td>
             <Table.Td>
               <Badge
-                color={colours[step] ?? 'gray'}
+                color={(connected && colours[step]) || 'gray'}
                 variant="light"
                 tt="none"
                 autoContrast
                 title={texts.steps[step]}
               >
-                {step}
+                {connected ? step : texts.lastSaid(step)}
               </Badge>
             </Table.Td>
             <Table.Td className="break">

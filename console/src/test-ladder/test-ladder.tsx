@@ -170,13 +170,10 @@ function wentOn({ stages }: Ladder, name: StageName): boolean {
 function Rung({ name, ladder, running }: { name: StageName; ladder: Ladder; running: boolean }) {
   const stage = ladder.stages[name];
   const told = stage?.status ?? (ladder.result ? 'skipped' : 'waiting');
-  // Whoever stopped it, or lost the API, hears nothing more of it.
-  const status =
-    running || ladder.result || (told !== 'running' && told !== 'waiting')
-      ? told
-      : told === 'running'
-        ? 'stopped'
-        : 'skipped';
+  // Whoever stopped it, or lost the API or the worker, hears nothing more of it.
+  const isOver = !running || ladder.result !== undefined;
+  const unfinished = { running: 'stopped', waiting: 'skipped' } as const;
+  const status = isOver && (told === 'running' || told === 'waiting') ? unfinished[told] : told;
   const said = stage && stage.status !== 'running' ? stage : undefined;
   return (
     <li className={classes.rung} data-status={status}>

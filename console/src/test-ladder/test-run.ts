@@ -84,9 +84,22 @@ export function withEvent(run: TestRun, event: TestEvent): TestRun {
       return change(event.result, (ladder) => ({
         ...ladder,
         result: event.result,
-        stages: Object.fromEntries(event.result.stages.map((stage) => [stage.stage, stage])),
+        stages: { ...underWay(ladder), ...reached(event.result, ladder) },
       }));
     case 'finished':
       return { ...run, phase: 'finished', success: event.success, warnings: event.warnings ?? [] };
   }
+}
+
+/** What a worker that was lost had begun: its result does not tell of it, or has it as skipped. */
+function underWay({ stages }: Ladder): Ladder['stages'] {
+  return Object.fromEntries(Object.entries(stages).filter(([, { status }]) => status === 'running'));
+}
+
+function reached({ stages }: TestResult, ladder: Ladder): Ladder['stages'] {
+  return Object.fromEntries(
+    stages
+      .filter(({ stage, status }) => status !== 'skipped' || ladder.stages[stage]?.status !== 'running')
+      .map((stage) => [stage.stage, stage]),
+  );
 }

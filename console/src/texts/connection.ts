@@ -96,7 +96,8 @@ export const connection = {
     undeploy: 'Undeploy',
     deployed: 'Deployed',
     undeployedNow: 'Undeployed',
-    notConnected: 'not connected',
+    notConnected: 'away',
+    lastSaid: (step: string) => `was ${step}`,
     noWorker: 'No worker has answered here.',
     steps: {
       received: 'received',

@@ -206,7 +206,7 @@ suite('the demo', {
     const wrong = Array.from({ length: 5 }, () =>
       call('orders-database', 'query', { sql: 'select * from nowhere' }),
     );
-    for (const each of wrong) await assert.rejects(each, /nowhere/);
+    await Promise.all(wrong.map((each) => assert.rejects(each, /nowhere/)));
     await assert.rejects(call('orders-database', 'execute', { sql: 'begin' }), /transaction/);
     const { affectedRows } = await call<{ affectedRows: number }>('orders-database', 'execute', {
       sql: "insert into orders values (1004, $1, 'Jack', 3.20)",

@@ -494,15 +494,13 @@ test('PostgreSQL: the pool as the server sees it', async (t) => {
     for (const testConnectionOnCheckout of [true, false]) {
       const name = `ended-${testConnectionOnCheckout}`;
       const db = await open(t, named(name, { testConnectionOnCheckout }));
-      await db.query('select 1');
-      await watch.query(
-        'select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1',
-        {
-          parameters: [name],
-        },
-      );
-      await eventually(() => db.figures()['size'], 1);
-      await eventually(() => sessions(name), 1);
+      const ended = (await db.query('select pg_backend_pid()')).rows[0]?.[0] as number;
+      const replaced = async () => {
+        const others = 'select 1 from pg_stat_activity where application_name = $1 and pid <> $2';
+        return (await watch.query(others, { parameters: [name, ended] })).rows.length;
+      };
+      await watch.query('select pg_terminate_backend($1)', { parameters: [ended] });
+      await eventually(replaced, 1);
       assert.equal((await db.query('select 1')).rows.length, 1);
     }
   });

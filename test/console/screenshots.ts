@@ -77,7 +77,7 @@ const pictures: readonly Picture[] = [
       await connection(page, 'orders-database', 'Try it');
       await page.getByRole('textbox', { name: /^SQL|^sql/ }).fill('select 6 * 7 as answer');
       await page.getByRole('button', { name: 'Run', exact: true }).click();
-      await page.getByText('Result').waitFor();
+      await page.getByText('Result ·').waitFor();
     },
   },
   {

@@ -2,7 +2,6 @@ import { execFile } from 'node:child_process';
 import { createPrivateKey } from 'node:crypto';
 import { copyFile, link, mkdir, writeFile } from 'node:fs/promises';
 import { basename, delimiter, join } from 'node:path';
-import { connect } from 'node:tls';
 import { promisify } from 'node:util';
 import type { Certificate } from './certificates.ts';
 import { mavenJars } from './maven.ts';
@@ -128,8 +127,6 @@ export async function startHive(options: {
     );
     daemon = server;
     await waitUntil(server, () => server.output().includes('HivePeer is ready'), 'HiveServer2', 180_000);
-    // Ready is said before the listener speaks TLS: what comes earlier is cut off in its handshake.
-    if (options.certificate) await waitUntil(server, () => speaksTls(port), 'TLS of HiveServer2');
   };
   const stop = async () => {
     await daemon?.stop('SIGKILL');
@@ -174,15 +171,3 @@ export async function startHive(options: {
 }
 
 const rank = (jar: string) => (basename(jar).startsWith('hive-exec') ? 0 : 1);
-
-function speaksTls(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false, timeout: 5_000 });
-    const end = (spoken: boolean) => {
-      socket.destroy();
-      resolve(spoken);
-    };
-    socket.once('secureConnect', () => end(true));
-    for (const event of ['error', 'close', 'timeout']) socket.once(event, () => end(false));
-  });
-}

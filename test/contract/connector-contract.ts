@@ -257,7 +257,7 @@ export async function connectorContract<D extends ConnectionType, Live>(
         break;
       } catch (error) {
         const { code, retryable } = classify(error);
-        assert.ok(retryable, `${code} is said to be hopeless`);
+        assert.ok(retryable, `${code} is said to be hopeless: ${(error as Error).message}`);
         assert.ok(Date.now() < deadline, `still ${code}`);
         await sleep(100);
       }

@@ -9,6 +9,7 @@ import type {
   Verdict,
 } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
+import { loggableError } from '../loggable-error.ts';
 import { untilAborted } from './deadline.ts';
 import { HealthRecord } from './health-record.ts';
 import { Limiter } from './limiter.ts';
@@ -438,7 +439,7 @@ export class LiveConnections {
         }
       } catch (error) {
         this.#options.log.error(
-          { err: error, connection: slot.connection },
+          { err: loggableError(error), connection: slot.connection },
           'a connection could not be worked on',
         );
       } finally {
@@ -536,7 +537,7 @@ export class LiveConnections {
     } catch (error) {
       if (error instanceof Refusal) return error;
       this.#options.log.error(
-        { err: error, connection: slot.connection },
+        { err: loggableError(error), connection: slot.connection },
         'opening failed in an unknown way',
       );
       return new Refusal(new AppError('internal_error'));

@@ -10,6 +10,7 @@ import { isNdjson } from '../contract/ndjson.ts';
 import { foldName } from '../contract/validation.ts';
 import type { UsageToken } from '../contract/worker-protocol.ts';
 import { AppError, errorBody } from '../errors.ts';
+import { loggableError } from '../loggable-error.ts';
 import { answerItemStream, isItemStream, registerItemStreams } from '../request-body/item-stream.ts';
 import { registerJsonParser } from '../request-body/json-body.ts';
 import type { LiveConnections } from './live-connections.ts';
@@ -103,7 +104,10 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
   app.setErrorHandler((raised, request, reply) => {
     const error = toAppError(raised);
     if (error.code === 'internal_error')
-      log.error({ err: raised, requestId: request.id }, 'the worker API failed in an unknown way');
+      log.error(
+        { err: loggableError(raised), requestId: request.id },
+        'the worker API failed in an unknown way',
+      );
     if (error.details.retryAfter !== undefined) reply.header('retry-after', error.details.retryAfter);
     if (error.entry.status === 401) reply.header('www-authenticate', 'Bearer');
     return reply.status(error.entry.status).send(errorBody(error, request.id));

@@ -14,6 +14,7 @@ import {
   type Verdict,
 } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
+import { loggableError } from '../loggable-error.ts';
 import { settlesWithin } from './deadline.ts';
 import { createNetwork } from './egress.ts';
 import { createEgressPolicy, type EgressOptions } from './egress-policy.ts';
@@ -241,7 +242,10 @@ export class Worker {
           if (message) this.#receive(message);
         } catch (error) {
           isOver = true;
-          this.#options.log.error({ err: error }, 'the control plane sent what cannot be understood');
+          this.#options.log.error(
+            { err: loggableError(error) },
+            'the control plane sent what cannot be understood',
+          );
           channel.close(CLOSE_CODES.protocol, 'malformed frame');
         }
       };
@@ -605,7 +609,7 @@ function failureOf(error: unknown, log: Logger): Failure {
   let known: AppError;
   if (error instanceof AppError) known = error;
   else {
-    log.error({ err: error }, 'a request failed in an unknown way');
+    log.error({ err: loggableError(error) }, 'a request failed in an unknown way');
     known = new AppError('internal_error');
   }
   const { validationErrors, stage, retryAfter, hint } = known.details;

@@ -219,7 +219,7 @@ describe('the overview', () => {
     assert.equal(await page.getByRole('tab', { name: 'Audit' }).count(), 0);
     assert.deepEqual(faults, []);
 
-    // Revoked in mid-work: the page says so, and holds nothing any more.
+    // Revoked in mid-work: the page says so, and shows nothing of it until the same one signs in again.
     await plugboard.call('DELETE', `/apiops/tokens/${made.body.id}/`);
     await page.getByText('Your session has ended').waitFor();
     assert.equal(await page.getByRole('tab').count(), 0);

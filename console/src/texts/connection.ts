@@ -11,7 +11,6 @@ export const connection = {
   sections: 'Sections of this connection',
   notFound: 'There is no such connection',
   deletedHelp: 'It may have been deleted or renamed. A deleted one can be restored from its revisions.',
-  showRevisions: 'Show its revisions',
   edit: 'Edit',
   lacks: (permission: string) => `Your token lacks ${permission}`,
   pointsTo: 'Points to',
@@ -175,7 +174,6 @@ export const connection = {
   },
 
   settings: {
-    enabledTitle: 'Enabled',
     disableTitle: 'Disable',
     disableHelp: 'Closes its clients everywhere within a second; operations are refused. Nothing is lost.',
     enableTitle: 'Enable',

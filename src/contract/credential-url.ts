@@ -40,6 +40,8 @@ const quotes: Coding = {
  * origin. Takes malformed URLs too, and then rather hides too much than too little.
  */
 export function credentialParts(url: string, wholePath: boolean): CredentialPart[] {
+  // A log-in ends in one of these, a parameter has the other.
+  if (!wholePath && url.length <= MAX_LENGTH && !url.includes('@') && !url.includes('=')) return [];
   const found: Omit<CredentialPart, 'key'>[] = [];
   const names: string[] = [];
   const add = (name: string, start: number, end: number, secret: boolean, coding: Coding) => {

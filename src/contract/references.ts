@@ -29,7 +29,7 @@ const objectFields: Readonly<Record<string, 'keystore' | 'certificate'>> = {
 export function findReferences(definition: ConnectionType, config: Record<string, unknown>): References {
   const found: References = { variables: [], secrets: [], objects: [] };
   // Most configurations refer to nothing, and every change asks several times.
-  if (/\$\{|secret:\/\//.test(JSON.stringify(config)))
+  if (mayRefer(config))
     eachString(definition, config, {
       plain(text, path) {
         for (const name of variablesIn(text))
@@ -49,6 +49,13 @@ export function findReferences(definition: ConnectionType, config: Record<string
       found.objects.push({ field, kind, name });
   }
   return found;
+}
+
+function mayRefer(value: unknown): boolean {
+  if (typeof value === 'string') return value.includes('${') || value.includes('secret://');
+  if (typeof value !== 'object' || value === null) return false;
+  for (const name in value) if (mayRefer((value as Record<string, unknown>)[name])) return true;
+  return false;
 }
 
 /**

@@ -34,9 +34,27 @@ export function isCredentialProperty(name: unknown, valueType?: unknown): boolea
 /** Every place of a configuration that holds a secret, in field order. */
 export function secretPlaces(definition: ConnectionType, config: Record<string, unknown>): SecretPlace[] {
   const places: SecretPlace[] = [];
-  for (const [name, field] of Object.entries(allFields(definition)))
+  for (const [name, field] of secretFieldsOf(definition))
     collect(config[name], field, [name], config, places);
   return places;
+}
+
+// A body is asked several times on its way, and most of its fields never hold a secret.
+const secretFields = new WeakMap<ConnectionType, [string, JsonSchema][]>();
+
+function secretFieldsOf(definition: ConnectionType): [string, JsonSchema][] {
+  let fields = secretFields.get(definition);
+  if (!fields) {
+    fields = Object.entries(allFields(definition)).filter(([, field]) => mayHoldSecret(field));
+    secretFields.set(definition, fields);
+  }
+  return fields;
+}
+
+function mayHoldSecret(schema: JsonSchema): boolean {
+  const { items, properties = {}, additionalProperties } = schema;
+  const inner = [...Object.values(properties), items, additionalProperties];
+  return schema['x-secret'] !== undefined || inner.some((one) => one && mayHoldSecret(one));
 }
 
 function collect(

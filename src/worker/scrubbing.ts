@@ -53,18 +53,13 @@ export function createScrubbing(secrets: readonly string[]): Scrubbing {
     },
     log(log) {
       const clean =
-        (write: Logger['info']) =>
+        (level: keyof Logger) =>
         (fields: object, message: string): void => {
           if (dropsDriverText)
-            write({}, 'a log line of this connection is left out: it has a very short secret');
-          else write(scrubFields(fields, scrub), text(message));
+            log[level]({}, 'a log line of this connection is left out: it has a very short secret');
+          else log[level](scrubFields(fields, scrub), text(message));
         };
-      return {
-        debug: clean(log.debug.bind(log)),
-        info: clean(log.info.bind(log)),
-        warn: clean(log.warn.bind(log)),
-        error: clean(log.error.bind(log)),
-      };
+      return { debug: clean('debug'), info: clean('info'), warn: clean('warn'), error: clean('error') };
     },
   };
 }

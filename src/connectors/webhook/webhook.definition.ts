@@ -152,10 +152,8 @@ export const webhook = defineConnectionType({
   },
   normalise(body) {
     if (body['fullUrlSecret'] !== undefined || typeof body['fullUrl'] !== 'string') return;
-    const { fullUrl } = body;
-    if (!URL.canParse(fullUrl)) return;
-    const host = new URL(fullUrl).hostname.replace(/\.$/, '');
-    if (secretUrlHosts.some((known) => known.test(host))) body['fullUrlSecret'] = true;
+    const host = URL.parse(body['fullUrl'])?.hostname.replace(/\.$/, '');
+    if (host !== undefined && secretUrlHosts.some((known) => known.test(host))) body['fullUrlSecret'] = true;
   },
   refine(config, fault) {
     if (config.connectionPoolMaxConnectionTotal < config.connectionPoolMaxConnectionPerHost)

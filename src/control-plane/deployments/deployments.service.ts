@@ -10,6 +10,7 @@ import type { Sealer } from '../store/sealing.ts';
 import { createResolver, type Resolver } from '../variables/resolver.ts';
 import type { ConnectedWorker, ConnectedWorkers } from './connected-workers.ts';
 import {
+  changesPerFrame,
   changesSince,
   type DeployedRow,
   deploymentsOf,
@@ -110,8 +111,6 @@ interface Parts {
   environmentId: (name: string) => string | undefined;
   log: Logger;
 }
-
-const changesPerFrame = 500;
 
 /**
  * Which environment holds which revision, and what its workers make of it. Emits `changed` when
@@ -313,13 +312,13 @@ export class Deployments extends EventEmitter<{
     catchUp: boolean,
   ): Promise<Changes> {
     const { db } = this.#parts;
-    let rows = await changesSince(db, environment.id, seq, changesPerFrame);
+    let rows = await changesSince(db, environment.id, seq);
     let upTo = seq;
     if (rows.length === 0) {
       // Past what concerns other environments alone, or each change of theirs would be looked through
       // again; the rows are read after the number, so that none of ours is passed over.
       upTo = await newestSequence(db);
-      if (upTo > seq) rows = await changesSince(db, environment.id, seq, changesPerFrame);
+      if (upTo > seq) rows = await changesSince(db, environment.id, seq);
     }
     upTo = Math.max(upTo, rows.at(-1)?.seq ?? seq);
     if (rows.length === changesPerFrame) upTo = rows.at(-1)!.seq;

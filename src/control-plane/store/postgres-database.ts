@@ -174,6 +174,15 @@ class PostgresSession implements Session {
     return changes ? { rows, numAffectedRows: BigInt(rowCount ?? 0) } : { rows };
   }
 
+  async nextSequence(): Promise<number> {
+    const row = await this.get<{ value: number }>(
+      'update change_counter set value = value + 1 where id = 1 returning value',
+      [],
+    );
+    if (!row) throw new AppError('internal_error', 'The change counter has no row');
+    return row.value;
+  }
+
   /** Runs words of the transaction's own, unprepared. */
   async step(sql: string): Promise<void> {
     try {

@@ -10,6 +10,7 @@ export interface Session {
   get<Row>(sql: string, values: readonly Value[]): Row | undefined | Promise<Row | undefined>;
   run(sql: string, values: readonly Value[]): number | Promise<number>;
   execute<Row>(query: CompiledQuery): QueryResult<Row> | Promise<QueryResult<Row>>;
+  nextSequence(): number | Promise<number>;
 }
 
 /**
@@ -81,11 +82,12 @@ export class OpenTransaction implements Transaction {
   }
 
   async nextSequence(): Promise<number> {
-    const row = await this.get<{ value: number }>(
-      'update change_counter set value = value + 1 where id = 1 returning value',
-    );
-    if (!row) throw new AppError('internal_error', 'The change counter has no row');
-    return row.value;
+    this.#demandOpen();
+    try {
+      return await this.#session.nextSequence();
+    } catch (error) {
+      throw this.#failed(error);
+    }
   }
 
   /** Ends the job's use of it; throws what a statement of the job failed with. */

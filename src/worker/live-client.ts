@@ -346,31 +346,27 @@ const forceCloseAfterMs = 200;
 const giveUpCloseAfterMs = 3_000;
 
 /**
- * Builds a client; throws `Refusal`. When the signal aborts, the reason is the refusal, and a client
- * that a slow connector still delivers later is closed.
+ * Builds a client whose life ends when `life` is aborted; throws `Refusal`. When that happens while it
+ * is built, the reason is the refusal, and a client that a slow connector still delivers later is closed.
  */
 export async function openClient(
   surroundings: ClientSurroundings,
   identity: ConnectionIdentity,
   revision: Revision,
-  signal: AbortSignal,
+  life: AbortController,
   accepted?: AcceptedForm,
 ): Promise<LiveClient> {
-  const life = new AbortController();
-  const onAbort = () => life.abort(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
+  const { signal } = life;
   let prepared: PreparedConnection | undefined;
   const warnings: string[] = [];
-  try {
-    prepared = await untilAborted(
-      prepareConnection(surroundings, identity, { ...revision, accepted }),
-      signal,
-    );
+  const open = async (): Promise<LiveClient> => {
+    prepared = await prepareConnection(surroundings, identity, { ...revision, accepted });
+    signal.throwIfAborted();
     const { connector, config, scrubbing } = prepared;
     warnings.push(...prepared.warnings);
     const log = scrubbing.log(surroundings.log);
     const context: ConnectorContext = {
-      signal: life.signal,
+      signal,
       project: identity.project,
       name: identity.name,
       environment: surroundings.environment,
@@ -383,27 +379,23 @@ export async function openClient(
         if (warnings.length < maxWarnings) warnings.push(scrubbing.text(text));
       },
     };
-    const opening = (async (): Promise<unknown> =>
-      connector.open(config as ConfigOf<ConnectionType>, context))();
-    const live = await untilAborted(opening, signal).catch((error: unknown) => {
-      if (signal.aborted)
-        opening.then(
-          (late) => settled((async () => connector.close(late))()),
-          () => {},
-        );
-      throw error;
-    });
+    const live = await connector.open(config as ConfigOf<ConnectionType>, context);
+    if (signal.aborted) {
+      settled((async () => connector.close(live))());
+      signal.throwIfAborted();
+    }
     return new LiveClient(revision, prepared, warnings, live, life, surroundings.log);
+  };
+  try {
+    return await untilAborted(open(), signal);
   } catch (error) {
+    const { aborted, reason } = signal;
     life.abort(error);
     if (error instanceof Refusal) throw error;
     const digest = prepared?.secretsDigest;
-    if (signal.aborted && signal.reason instanceof AppError)
-      throw new Refusal(signal.reason, warnings, digest);
+    if (aborted && reason instanceof AppError) throw new Refusal(reason, warnings, digest);
     if (!prepared) throw new Refusal(new AppError('internal_error'), warnings);
     throw new Refusal(toClientError(error, prepared, surroundings.log), warnings, digest);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
   }
 }
 

@@ -531,7 +531,7 @@ export class LiveConnections {
         { ...this.#options, environment: this.#options.environment(), hostKeys: slot.hostKeys },
         { project, name, type },
         revision,
-        controller.signal,
+        controller,
         revision.config === item.config ? item.accepted : undefined,
       );
     } catch (error) {

@@ -12,6 +12,7 @@ describe('the pace of proofs', () => {
       perSecond: 100,
       perSecondQuiet: 1000,
       quietMs: 100,
+      patienceMs: 300,
       now: () => now,
     });
     try {
@@ -46,6 +47,21 @@ describe('the pace of proofs', () => {
       pass(99);
       assert.ok(started.length <= 23, String(started.length));
       assert.deepEqual(started, many.slice(0, started.length));
+    }));
+
+  it('lets nothing wait for longer than its patience, however fast changes come', () =>
+    paced((pace, started, pass) => {
+      pace.add(many);
+      for (let passed = 0; passed < 250; passed += 50) {
+        pace.noteChange();
+        pass(50);
+      }
+      assert.ok(started.length < many.length, String(started.length));
+      for (let passed = 0; passed < 100; passed += 50) {
+        pace.noteChange();
+        pass(50);
+      }
+      assert.deepEqual(started, many);
     }));
 
   it('starts everything soon after the last change', () =>

@@ -1,8 +1,10 @@
 interface ProofPaceOptions {
   /** Starts at a time that are not held back. Default 32. */
   burst?: number;
-  /** Starts a second while changes keep coming. Default 250. */
+  /** Starts a second while changes keep coming. Default 50. */
   perSecond?: number;
+  /** How long changes go first; what waits for longer starts whatever comes. Default 5000. */
+  patienceMs?: number;
   /** Starts a second when no change has come for `quietMs`. Default 3000. */
   perSecondQuiet?: number;
   /** Default 100. */
@@ -14,12 +16,12 @@ const tickMs = 20;
 
 /**
  * Lets proofs give way to changes, which somebody waits for: a few start at once, many one after the
- * other, and fewer of them while changes come in. In order; nothing is dropped.
+ * other, and fewer of them while changes come in, but none waits for ever. In order; nothing is dropped.
  */
 export class ProofPace<Item> {
   readonly #options: Required<ProofPaceOptions>;
   readonly #start: (item: Item) => void;
-  #waiting: Item[] = [];
+  #waiting: { item: Item; since: number }[] = [];
   #tokens: number;
   #filledAt: number;
   #changedAt = Number.NEGATIVE_INFINITY;
@@ -28,7 +30,8 @@ export class ProofPace<Item> {
   constructor(start: (item: Item) => void, options: ProofPaceOptions = {}) {
     this.#options = {
       burst: 32,
-      perSecond: 250,
+      perSecond: 50,
+      patienceMs: 5_000,
       perSecondQuiet: 3000,
       quietMs: 100,
       now: () => performance.now(),
@@ -44,7 +47,8 @@ export class ProofPace<Item> {
   }
 
   add(items: readonly Item[]): void {
-    this.#waiting.push(...items);
+    const since = this.#options.now();
+    for (const item of items) this.#waiting.push({ item, since });
     if (!this.#timer) this.#go();
   }
 
@@ -56,16 +60,19 @@ export class ProofPace<Item> {
 
   readonly #go = (): void => {
     this.#timer = undefined;
-    const { burst, perSecond, perSecondQuiet, quietMs, now } = this.#options;
+    const { burst, perSecond, perSecondQuiet, patienceMs, quietMs, now } = this.#options;
     const at = now();
     const isQuiet = at - this.#changedAt >= quietMs;
     const gained = ((at - this.#filledAt) / 1000) * (isQuiet ? perSecondQuiet : perSecond);
     const most = isQuiet ? Math.max(burst, (perSecondQuiet * tickMs) / 1000) : burst;
     this.#tokens = Math.min(most, this.#tokens + gained);
     this.#filledAt = at;
-    const items = this.#waiting.splice(0, Math.floor(this.#tokens));
-    this.#tokens -= items.length;
+    let starting = Math.min(Math.floor(this.#tokens), this.#waiting.length);
+    this.#tokens -= starting;
+    while (starting < this.#waiting.length && at - this.#waiting[starting]!.since >= patienceMs)
+      starting += 1;
+    const items = this.#waiting.splice(0, starting);
     if (this.#waiting.length > 0) this.#timer = setTimeout(this.#go, tickMs);
-    for (const item of items) this.#start(item);
+    for (const { item } of items) this.#start(item);
   };
 }

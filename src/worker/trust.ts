@@ -25,8 +25,9 @@ export interface TrustMaterial {
 
 /** Opens what of a connection's keystores and certificates exists; what cannot be opened fails when it is used. */
 export async function openTrustMaterial(objects: TrustObjects | undefined): Promise<TrustMaterial> {
+  if (!objects) return noMaterial;
   const keystores = await Promise.all(
-    Object.entries(objects?.keystores ?? {}).map(async ([name, stored]) => {
+    Object.entries(objects.keystores ?? {}).map(async ([name, stored]) => {
       const opened = await openOnce(stored);
       return [foldName(name), { alias: stored.alias, opened }] as const;
     }),
@@ -37,9 +38,9 @@ export async function openTrustMaterial(objects: TrustObjects | undefined): Prom
   return {
     keystores: new Map(keystores),
     certificates: new Map(
-      Object.entries(objects?.certificates ?? {}).map(([name, pem]) => [foldName(name), pem]),
+      Object.entries(objects.certificates ?? {}).map(([name, pem]) => [foldName(name), pem]),
     ),
-    secrets: [...secrets, ...Object.values(objects?.keystores ?? {}).map(({ password }) => password)],
+    secrets: [...secrets, ...Object.values(objects.keystores ?? {}).map(({ password }) => password)],
   };
 }
 

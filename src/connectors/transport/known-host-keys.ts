@@ -15,7 +15,7 @@ export class KnownHostKeys {
   /** `onSighting` is called once for each key that the control plane has not pinned; without it nobody learns. */
   constructor(pinned: readonly HostKey[] = [], onSighting?: (key: HostKey) => void) {
     this.#onSighting = onSighting;
-    this.pin(pinned);
+    if (pinned.length > 0) this.pin(pinned);
   }
 
   /** The key that a server (`host:port`) has to show; undefined before the first use. */
@@ -44,6 +44,8 @@ export class KnownHostKeys {
 
   /** Takes over what the control plane has pinned; answers whether something else was trusted so far. */
   pin(pinned: readonly HostKey[]): boolean {
+    // Of most connections nothing was ever pinned or seen.
+    if (pinned.length + this.#pinned.size + this.#accepted.size + this.#refused.size === 0) return false;
     const before = this.#pinned;
     const trusted = [...before.values(), ...this.#accepted.values()];
     this.#pinned = new Map(pinned.map((key) => [key.server, key]));

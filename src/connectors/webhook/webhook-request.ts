@@ -1,11 +1,10 @@
-import type { KeyObject } from 'node:crypto';
 import type { ConfigOf, InputOf } from '../../contract/connection-type.ts';
 import { credentialParts } from '../../contract/credential-url.ts';
 import { isCredentialHeader } from '../../contract/secret-places.ts';
 import { AppError } from '../../errors.ts';
 import type { HeaderLines } from '../http/http-exchange.ts';
 import type { webhook } from './webhook.definition.ts';
-import { newMessageId, signatureHeaders, signingKey } from './webhook-signature.ts';
+import { newMessageId, type SigningKey, signatureHeaders, signingKey } from './webhook-signature.ts';
 
 export type WebhookConfig = ConfigOf<typeof webhook>;
 export type CallInput = InputOf<(typeof webhook)['operations']['call']>;
@@ -15,7 +14,7 @@ export interface Target {
   readonly url: URL;
   readonly method: string;
   readonly headers: HeaderLines;
-  readonly key?: KeyObject;
+  readonly key?: SigningKey;
   /** The whole path and query are a credential. */
   readonly secretUrl: boolean;
   /** Names of the parameters in the URL that carry credentials. */
@@ -28,7 +27,7 @@ export interface Message {
   readonly method: string;
   readonly headers: HeaderLines;
   readonly body?: Buffer;
-  readonly key?: KeyObject;
+  readonly key?: SigningKey;
   readonly id: string;
   /** Whether the receiver can tell a repetition, or does not mind one (RFC 9110 9.2.2). */
   readonly repeatable: boolean;
@@ -112,7 +111,10 @@ export function readTarget(config: WebhookConfig, warn: (text: string) => void):
   };
 }
 
-function credentialParameters(url: URL, secretUrl: boolean): Set<string> {
+const noParameters: ReadonlySet<string> = new Set();
+
+function credentialParameters(url: URL, secretUrl: boolean): ReadonlySet<string> {
+  if (url.search === '') return noParameters;
   return new Set([...url.searchParams.keys()].filter((name) => secretUrl || isCredentialParameter(name)));
 }
 
@@ -121,10 +123,10 @@ function isCredentialParameter(name: string): boolean {
 }
 
 function parseUrl(text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const url = URL.parse(text);
   if (!url || (url.protocol !== 'http:' && url.protocol !== 'https:'))
     throw new AppError('invalid_configuration', 'fullUrl is not an http or https URL');
-  url.hash = '';
+  if (url.hash) url.hash = '';
   return url;
 }
 
@@ -248,7 +250,7 @@ export function nextHop(
   // Credentials that the target puts into a Location are none of ours to send.
   url.username = '';
   url.password = '';
-  url.hash = '';
+  if (url.hash) url.hash = '';
   const trusted = hop.trusted && url.origin === message.url.origin;
   if (!trusted) {
     // The path of such a URL cannot be told from the credential in it.

@@ -3,9 +3,12 @@ import { AppError } from '../../errors.ts';
 
 const prefix = 'whsec_';
 
+/** Bytes, or a text that stands for its UTF-8. */
+export type SigningKey = KeyObject | string;
+
 /** Key of a signing secret: what follows `whsec_` is base64, any other secret is taken as UTF-8 text. */
-export function signingKey(secret: string): KeyObject {
-  if (!secret.startsWith(prefix)) return createSecretKey(secret, 'utf8');
+export function signingKey(secret: string): SigningKey {
+  if (!secret.startsWith(prefix)) return secret;
   const encoded = secret.slice(prefix.length);
   const key = Buffer.from(encoded, 'base64');
   if (key.length === 0 || key.toString('base64').replace(/=+$/, '') !== encoded.replace(/=+$/, ''))
@@ -20,7 +23,7 @@ export function newMessageId(): string {
 
 /** The three headers of Standard Webhooks 1.0.0 for one attempt, which is dated in seconds since the epoch. */
 export function signatureHeaders(
-  key: KeyObject,
+  key: SigningKey,
   id: string,
   timestampSeconds: number,
   body: Buffer,

@@ -44,13 +44,35 @@ interface Held extends Body {
   accepted: AcceptedForm | undefined;
 }
 
-interface Watch extends DeploymentWatch {
-  connection: string;
-  revision: number;
+class Watch implements DeploymentWatch {
+  readonly connection: string;
+  readonly revision: number;
   /** Latest verdict by worker id. */
-  said: Map<string, Verdict>;
+  readonly said = new Map<string, Verdict>();
+  /** Ids of the workers that left meanwhile. */
+  readonly gone = new Set<string>();
   held: Held | undefined;
-  wake: () => void;
+  wake: () => void = () => {};
+  readonly #watches: Map<string, Watch[]>;
+
+  constructor(watches: Map<string, Watch[]>, connection: string, revision: number) {
+    this.#watches = watches;
+    this.connection = connection;
+    this.revision = revision;
+    const others = watches.get(connection);
+    if (others) others.push(this);
+    else watches.set(connection, [this]);
+  }
+
+  hold({ masked, sealed }: Body, opened: Record<string, unknown>, accepted: AcceptedForm | undefined): void {
+    this.held = { masked, sealed, opened, accepted };
+  }
+
+  end(): void {
+    const others = this.#watches.get(this.connection)?.filter((other) => other !== this) ?? [];
+    if (others.length > 0) this.#watches.set(this.connection, others);
+    else this.#watches.delete(this.connection);
+  }
 }
 
 export interface WorkerOutcome {
@@ -124,13 +146,20 @@ export class Deployments extends EventEmitter<{
 }> {
   readonly hostKeys: HostKeys;
   readonly #parts: Parts;
-  readonly #watches = new Map<string, Set<Watch>>();
+  readonly #watches = new Map<string, Watch[]>();
 
   constructor(parts: Parts) {
     super();
     this.setMaxListeners(0);
     this.#parts = parts;
     this.hostKeys = new HostKeys({ ...parts, announce: () => this.emit('changed') });
+    parts.workers.on('gone', ({ id }) => {
+      for (const watches of this.#watches.values())
+        for (const watch of watches) {
+          watch.gone.add(id);
+          watch.wake();
+        }
+    });
   }
 
   /** Tells, within the change's transaction, every target environment of the connection. */
@@ -155,26 +184,7 @@ export class Deployments extends EventEmitter<{
 
   /** Starts to listen for verdicts on a connection; before the commit, so that none is missed. */
   watch(connection: string, revision: number): DeploymentWatch {
-    const watches = this.#watches;
-    const watch: Watch = {
-      connection,
-      revision,
-      said: new Map(),
-      held: undefined,
-      wake: () => {},
-      hold({ masked, sealed }, opened, accepted) {
-        watch.held = { masked, sealed, opened, accepted };
-      },
-      end() {
-        const others = watches.get(connection);
-        others?.delete(watch);
-        if (others?.size === 0) watches.delete(connection);
-      },
-    };
-    const others = watches.get(connection);
-    if (others) others.add(watch);
-    else watches.set(connection, new Set([watch]));
-    return watch;
+    return new Watch(this.#watches, connection, revision);
   }
 
   /** Tells the workers, and ends the watch, without waiting for them. */
@@ -195,37 +205,36 @@ export class Deployments extends EventEmitter<{
   ): Promise<DeploymentResult> {
     const watch = deploymentWatch as Watch;
     const { refusals = new Map<string, string>() } = options;
+    // One that left before and is back by now is asked again.
+    watch.gone.clear();
     const expected = environments.map((environmentName) => ({
       environmentName,
       workers: refusals.has(environmentName) ? [] : this.#parts.workers.of(environmentName),
     }));
-    const gone = new Set<string>();
-    const onGone = (worker: ConnectedWorker) => {
-      gone.add(worker.id);
-      watch.wake();
-    };
     const outcome = (worker: ConnectedWorker) => outcomeOf(watch, worker, open, options.prove ?? false);
     const pending = expected.flatMap(({ workers }) => workers);
     const settled = () => {
       // Who has answered is not looked at again, or a thousand answers would cost a million looks.
-      for (let last = pending.at(-1); last && (gone.has(last.id) || outcome(last)); last = pending.at(-1))
+      for (
+        let last = pending.at(-1);
+        last && (watch.gone.has(last.id) || outcome(last));
+        last = pending.at(-1)
+      )
         pending.pop();
       return pending.length === 0;
     };
-    this.#parts.workers.on('gone', onGone);
     try {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, options.timeoutMs);
-        watch.wake = () => {
-          if (!settled()) return;
-          clearTimeout(timer);
-          resolve();
-        };
-        this.emit('changed');
-        watch.wake();
-      });
+      this.emit('changed');
+      if (!settled())
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, options.timeoutMs);
+          watch.wake = () => {
+            if (!settled()) return;
+            clearTimeout(timer);
+            resolve();
+          };
+        });
     } finally {
-      this.#parts.workers.off('gone', onGone);
       watch.end();
     }
     const results = expected.map(({ environmentName, workers }) => {
@@ -238,7 +247,7 @@ export class Deployments extends EventEmitter<{
             outcome(worker) ?? {
               worker: worker.name,
               success: false,
-              message: gone.has(worker.id)
+              message: watch.gone.has(worker.id)
                 ? 'disconnected before it answered; it catches up when it is back'
                 : `did not answer within ${options.timeoutMs} ms`,
             },

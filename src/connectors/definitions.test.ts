@@ -42,6 +42,19 @@ function faultsOf(definition: ConnectionType, body: unknown): Map<string, string
   return faults;
 }
 
+test('no field is judged by what stands beside it, so that one pass fills in the defaults and judges', () => {
+  const words = ['if', 'not', 'allOf', 'anyOf', 'oneOf', 'contains', 'dependentRequired', 'dependentSchemas'];
+  const conditions = ({ items, properties = {}, additionalProperties, ...schema }: JsonSchema): string[] => [
+    ...words.filter((word) => schema[word] !== undefined),
+    ...[...Object.values(properties), items, additionalProperties].flatMap((inner) =>
+      inner ? conditions(inner) : [],
+    ),
+  ];
+  for (const definition of all)
+    for (const [name, field] of Object.entries(allFields(definition)))
+      assert.deepEqual(conditions(field), [], `${definition.type}.${name}`);
+});
+
 test('all fifteen types are there, each under its own name', () => {
   assert.deepEqual(
     ids.toSorted(),

@@ -227,11 +227,10 @@ function privateCopy(value: unknown, path: FieldPath, faults: Faults): unknown {
     return null;
   }
   if (Array.isArray(value)) return value.map((item, index) => privateCopy(item, [...path, index], faults));
-  const copy = { ...value } as Record<string, unknown>;
-  if (Object.hasOwn(copy, '__proto__')) {
+  // Parsed JSON can hold the name as any other; written as below, it would be the prototype.
+  const { ['__proto__']: unwanted, ...copy } = value as Record<string, unknown>;
+  if (Object.hasOwn(value, '__proto__'))
     faults.add(formatFieldPath([...path, '__proto__']), 'is not allowed as a name');
-    delete copy['__proto__'];
-  }
   for (const name in copy) {
     const inner = copy[name];
     if (typeof inner === 'object' && inner !== null) copy[name] = privateCopy(inner, [...path, name], faults);
@@ -410,8 +409,8 @@ function checkSchema(
   faults: Faults,
 ): void {
   const validate = validatorOf(definition, form);
-  // Ajv fills defaults as it goes: what was judged before a default came in is judged again.
-  validate(config);
+  // Ajv fills in the defaults before it looks at the fields: no schema of ours has a word such as `if`
+  // that is judged earlier.
   if (validate(config)) return;
   const secretPaths = new Set(secretPlaces(definition, config).map(({ path }) => formatFieldPath(path)));
   for (const error of validate.errors ?? []) {

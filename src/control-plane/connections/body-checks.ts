@@ -41,6 +41,8 @@ export interface DraftReferences {
   versions: ReadonlyMap<string, number>;
 }
 
+const noReferences: DraftReferences = { list: [], versions: new Map() };
+
 /** A connection as it stands, its secrets open. */
 export interface StoredBody {
   row: ConnectionRow;
@@ -100,7 +102,8 @@ export function createBodyChecks({ db, sealer, access }: { db: Database; sealer:
             message: `refers to the variable ${name}, which is not visible and may only be a whole secret`,
           });
     }
-    warnings.push(...(await missingObjects(project, config, references.objects)));
+    if (references.objects.length > 0)
+      warnings.push(...(await missingObjects(project, config, references.objects)));
     const moved =
       stored && (stored.row.sealed !== '{}' || references.variables.length > 0)
         ? await movedBy(project, definition, stored, config, resolver)
@@ -109,11 +112,10 @@ export function createBodyChecks({ db, sealer, access }: { db: Database; sealer:
     if (faults.length > 0) throw invalid(faults);
     if (references.variables.length > 0)
       await demandHiddenVariables(project, definition, config, moved, caller, resolver, stored);
-    const refersToNothing = references.variables.length === 0 && references.objects.length === 0;
-    const list = refersToNothing
-      ? []
-      : await referencesOf(definition, config, project.id, project.environments, resolver);
     const { accepted } = parsed;
+    const refersToNothing = references.variables.length === 0 && references.objects.length === 0;
+    if (refersToNothing) return { definition, config, accepted, warnings, references: noReferences };
+    const list = await referencesOf(definition, config, project.id, project.environments, resolver);
     return {
       definition,
       config,

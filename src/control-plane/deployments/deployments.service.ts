@@ -7,7 +7,7 @@ import type { Logger } from '../server/logger.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Database, Transaction } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
-import { createResolver, type Resolver } from '../variables/resolver.ts';
+import { createResolver, hasTemplate, type Resolver } from '../variables/resolver.ts';
 import type { ConnectedWorker, ConnectedWorkers } from './connected-workers.ts';
 import {
   changesPerFrame,
@@ -433,6 +433,8 @@ export class Deployments extends EventEmitter<{
   async refusals(body: StoredBody, environments: readonly string[]): Promise<Map<string, string>> {
     const refusals = new Map<string, string>();
     const config = this.#open(body, body);
+    // Most bodies refer to nothing, and every change asks.
+    if (!hasTemplate(config)) return refusals;
     const resolver = this.resolver();
     for (const environment of environments) {
       const resolved = await resolver.values(body.project_id, body.type, config, environment);

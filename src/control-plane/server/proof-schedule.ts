@@ -7,7 +7,8 @@ interface Proof {
   /** The worker that was asked to connect first; undefined once it answered. */
   first: string | undefined;
   outcome: 'asked' | 'free' | 'refused';
-  waiting: Set<string>;
+  /** Colleagues that wait for it; undefined: none did. */
+  waiting: Set<string> | undefined;
 }
 
 /** How long the others leave an account alone after the first was refused, ms. */
@@ -41,7 +42,7 @@ export class ProofSchedule {
   #valid(key: string, worker: ConnectedWorker, { connection, revision }: Verdict): void {
     let proof = this.#proofs.get(key);
     if (!proof || proof.revision < revision) {
-      proof = { connection, revision, first: worker.id, outcome: 'asked', waiting: new Set() };
+      proof = { connection, revision, first: worker.id, outcome: 'asked', waiting: undefined };
       this.#proofs.set(key, proof);
       this.#ask(worker, proof);
     } else if (proof.revision > revision) {
@@ -49,6 +50,7 @@ export class ProofSchedule {
     } else if (proof.outcome === 'free' || proof.first === worker.id) {
       this.#ask(worker, proof);
     } else {
+      proof.waiting ??= new Set();
       proof.waiting.add(worker.id);
       if (proof.outcome === 'refused')
         this.#send(worker, { kind: 'hold', connection, revision, forMs: holdMs });
@@ -78,7 +80,7 @@ export class ProofSchedule {
       return;
     }
     proof.outcome = 'free';
-    for (const colleague of colleagues) if (proof.waiting.delete(colleague.id)) this.#ask(colleague, proof);
+    for (const colleague of colleagues) if (proof.waiting?.delete(colleague.id)) this.#ask(colleague, proof);
   }
 
   /** The first worker of a proof left: the next one takes its place. */
@@ -86,13 +88,13 @@ export class ProofSchedule {
     this.#outbox.delete(worker);
     for (const [key, proof] of this.#proofs) {
       if (!key.startsWith(`${worker.environment.id}/`)) continue;
-      proof.waiting.delete(worker.id);
+      proof.waiting?.delete(worker.id);
       if (colleagues.length === 0) {
         this.#proofs.delete(key);
         continue;
       }
       if (proof.first !== worker.id || proof.outcome !== 'asked') continue;
-      const next = colleagues.find(({ id }) => proof.waiting.delete(id));
+      const next = colleagues.find(({ id }) => proof.waiting?.delete(id));
       proof.first = next?.id;
       if (next) this.#ask(next, proof);
       else this.#proofs.delete(key);

@@ -21,6 +21,7 @@ import {
   invalid,
   listedEnvironments,
 } from './body-checks.ts';
+import { createConnectionReads, type ReadConnection } from './connection-reads.ts';
 import {
   type ConnectionRow,
   connectionsOfProject,
@@ -72,6 +73,7 @@ const attempts = 8;
 /** Connections of projects: what is stored, by whom, and with which secrets. */
 export function createConnections({ db, sealer, access, deployments }: Parts) {
   const auditRead = createReadAudit(db);
+  const readByKey = createConnectionReads(db);
   const { check, demandHiddenVariables, withVersions } = createBodyChecks({ db, sealer, access });
   const openConfig = (row: Pick<ConnectionRow, 'id' | 'project_id' | 'masked' | 'sealed'>): Config =>
     sealedConfig.openConfig(sealer, row);
@@ -99,6 +101,11 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     const row = await load(project, name);
     if (!row) throw new AppError('not_found', `Connection (name: ${name}) was not found!`);
     return row;
+  }
+
+  /** As `need`, of what Get answers; at once where it can. */
+  function read(project: ProjectRow, name: string): ReadConnection | Promise<ReadConnection> {
+    return readByKey(project.id, foldName(name), name);
   }
 
   /** Update and Delete answer 400 where everything else answers 404 (seed contract). */
@@ -377,7 +384,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
   }
 
   /** The body with its secrets as JSON text; the audit row is durable when the promise resolves. */
-  async function reveal(project: ProjectRow, row: ConnectionRow, caller: Caller): Promise<string> {
+  async function reveal(project: ProjectRow, row: ReadConnection, caller: Caller): Promise<string> {
     const text = openText(sealer, row);
     await auditRead({
       actor: caller.actor,
@@ -654,6 +661,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     openConfig,
     load,
     need,
+    read,
     create,
     update,
     remove,

@@ -47,6 +47,12 @@ export interface Database extends Omit<Queries, 'run'> {
    * for a retry, and on SQLite the failure of another job undoes it first.
    */
   write<T>(job: (tx: Transaction) => Promise<T>, options?: WriteOptions): Promise<T>;
+  /**
+   * Another number after each commit that may have changed connections, before anybody hears of it:
+   * what was read under one stands for as long as it does. Undefined on PostgreSQL, where other
+   * processes write as well. Throws `unavailable` once a sync of the disk has failed.
+   */
+  connectionsVersion(): number | undefined;
   /** Resolves when every durable change that can be read now is on the disk. */
   durable(): Promise<void>;
   close(): Promise<void>;

@@ -179,6 +179,11 @@ class SqliteDatabase implements Database {
     return this.#session.get<Row>(sql, values);
   }
 
+  connectionsVersion(): number {
+    this.#demandSynced();
+    return this.#session.connectionsVersion;
+  }
+
   durable(): Promise<void> {
     return this.#synced;
   }
@@ -309,7 +314,7 @@ class SqliteDatabase implements Database {
         return jobs.length === 1 ? [{ job, failure: { error } }] : undefined;
       }
     }
-    this.#session.step('commit');
+    this.#session.commit();
     return outcomes;
   }
 
@@ -328,7 +333,7 @@ class SqliteDatabase implements Database {
       }
       this.#session.step('release job');
     }
-    this.#session.step('commit');
+    this.#session.commit();
     return outcomes;
   }
 
@@ -353,11 +358,15 @@ interface Prepared {
   /** Answers arrays: the objects that Node makes cost half of reading a row. */
   readonly statement: StatementSync;
   readonly columns: readonly string[];
+  readonly mayChangeConnections: boolean;
 }
 
 class SqliteSession implements Session {
   readonly #connection: DatabaseSync;
   readonly #prepared = new Map<string, Prepared>();
+  connectionsVersion = 1;
+  /** Since the last commit. */
+  #mayHaveChangedConnections = false;
 
   constructor(connection: DatabaseSync) {
     this.#connection = connection;
@@ -414,6 +423,16 @@ class SqliteSession implements Session {
     this.run(sql, []);
   }
 
+  commit(): void {
+    try {
+      this.step('commit');
+    } finally {
+      // What a commit that failed left behind is nothing to build on either.
+      if (this.#mayHaveChangedConnections) this.connectionsVersion += 1;
+      this.#mayHaveChangedConnections = false;
+    }
+  }
+
   rollBack(): void {
     try {
       if (this.inTransaction) this.step('rollback');
@@ -429,11 +448,20 @@ class SqliteSession implements Session {
   }
 
   #prepare(sql: string): Prepared {
-    const known = this.#prepared.get(sql);
-    if (known) return known;
+    const prepared = this.#prepared.get(sql) ?? this.#prepareFirst(sql);
+    if (prepared.mayChangeConnections) this.#mayHaveChangedConnections = true;
+    return prepared;
+  }
+
+  #prepareFirst(sql: string): Prepared {
     const statement = this.#connection.prepare(numberedParameters(sql));
     statement.setReturnArrays(true);
-    const prepared = { statement, columns: statement.columns().map(({ name }) => name) };
+    const prepared = {
+      statement,
+      columns: statement.columns().map(({ name }) => name),
+      // No trigger and no cascade reaches them: a statement that changes them names them.
+      mayChangeConnections: /\bconnections\b/i.test(sql) && !/^\s*select\b/i.test(sql),
+    };
     // The columns of a `select *` change with the schema.
     if (this.#prepared.size >= maxStatements || /^\s*(create|alter|drop)\b/i.test(sql))
       this.#prepared.clear();

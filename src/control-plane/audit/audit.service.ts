@@ -22,8 +22,8 @@ export interface AuditEntry {
   requestId?: string | undefined;
 }
 
-const insertion =
-  'insert into audit (id, at, project, actor, action, target, details, request_id) values ($1, $2, $3, $4, $5, $6, $7, $8)';
+const into = 'insert into audit (id, at, project, actor, action, target, details, request_id)';
+const insertion = `${into} values ($1, $2, $3, $4, $5, $6, $7, $8)`;
 
 /** Writes an audit row in the transaction of the change that it tells of. */
 export async function recordAudit(tx: Transaction, entry: AuditEntry): Promise<void> {
@@ -77,8 +77,8 @@ export function createReadAudit(db: Database): (entry: AuditEntry) => Promise<vo
       await db.write(async (tx) => {
         open = undefined;
         const now = Date.now();
-        await tx.runEach(
-          insertion,
+        await tx.insertRows(
+          into,
           entries.map((one) => rowOf(one, now)),
         );
       });

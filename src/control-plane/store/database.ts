@@ -17,8 +17,8 @@ export interface Queries {
 export interface Transaction extends Queries {
   /** No other transaction is under way: what has to come last may as well come first. */
   readonly isSerial: boolean;
-  /** Runs one statement for each list of values, without a wait between them where the database needs none. */
-  runEach(sql: string, values: readonly (readonly Value[])[]): Promise<void>;
+  /** Inserts rows, several by one statement; `into` is `insert into TABLE (COLUMNS)`, and each row as long. */
+  insertRows(into: string, rows: readonly (readonly Value[])[]): Promise<void>;
   /** The next change sequence number; call it last, so that numbers become visible in order. */
   nextSequence(): Promise<number>;
 }

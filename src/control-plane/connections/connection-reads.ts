@@ -1,18 +1,21 @@
 import { AppError } from '../../errors.ts';
 import type { Database } from '../store/database.ts';
-import { type ConnectionRow, findConnection } from './connections.store.ts';
+import { type ConnectionRow, entityTag, findConnection } from './connections.store.ts';
 
 /** Kept at most, in characters and what they are held by. */
-const maxKeptBytes = 24 * 1024 * 1024;
+const maxKeptBytes = 32 * 1024 * 1024;
 
-/** Of the objects around the texts of one connection, estimated. */
-const bytesAround = 1024;
+/** Of the objects around the texts of one connection, measured with one secret. */
+const bytesAround = 2048;
 
 /** A connection as Get answers it. */
-export type ReadConnection = Pick<
-  ConnectionRow,
-  'id' | 'project_id' | 'name' | 'revision' | 'environments' | 'masked' | 'sealed'
->;
+export interface ReadConnection
+  extends Pick<ConnectionRow, 'id' | 'project_id' | 'name' | 'environments' | 'masked' | 'sealed'> {
+  /** Its entity tag. */
+  tag: string;
+  /** Makes the body with its secrets; set by whoever first needs it. */
+  open: (() => string) | undefined;
+}
 
 /**
  * Reads connections by their folded name, and keeps what it has read until a commit that may have
@@ -22,31 +25,45 @@ export type ReadConnection = Pick<
 export function createConnectionReads(
   db: Database,
 ): (projectId: string, nameKey: string, name: string) => ReadConnection | Promise<ReadConnection> {
-  const kept = new Map<string, ReadConnection>();
+  /** By project and name. */
+  const kept = new Map<string, Map<string, ReadConnection>>();
   let keptBytes = 0;
   let keptVersion: number | undefined;
 
-  const forgetAll = () => {
-    kept.clear();
-    keptBytes = 0;
+  const keep = (version: number, nameKey: string, row: ReadConnection) => {
+    const { project_id, masked, sealed, environments } = row;
+    const bytes = masked.length + sealed.length + environments.length + 2 * nameKey.length + bytesAround;
+    if (version !== keptVersion || keptBytes + bytes > maxKeptBytes) {
+      kept.clear();
+      keptBytes = 0;
+      keptVersion = version;
+    }
+    const ofProject = kept.get(project_id) ?? new Map<string, ReadConnection>();
+    kept.set(project_id, ofProject);
+    if (!ofProject.has(nameKey)) keptBytes += bytes;
+    ofProject.set(nameKey, row);
   };
 
-  const read = async (key: string, projectId: string, nameKey: string, name: string) => {
+  const read = async (projectId: string, nameKey: string, name: string) => {
     const version = db.connectionsVersion();
-    const row = await findConnection(db, projectId, nameKey);
-    if (!row) throw new AppError('not_found', `Connection (name: ${name}) was not found!`);
-    if (version === undefined || version !== db.connectionsVersion()) return row;
-    const bytes = key.length + row.masked.length + row.sealed.length + row.environments.length + bytesAround;
-    if (version !== keptVersion || keptBytes + bytes > maxKeptBytes) forgetAll();
-    keptVersion = version;
-    if (!kept.has(key)) keptBytes += bytes;
-    kept.set(key, row);
+    const found = await findConnection(db, projectId, nameKey);
+    if (!found) throw new AppError('not_found', `Connection (name: ${name}) was not found!`);
+    const row = {
+      id: found.id,
+      project_id: projectId,
+      name: found.name,
+      environments: found.environments,
+      masked: found.masked,
+      sealed: found.sealed,
+      tag: entityTag(found),
+      open: undefined,
+    };
+    if (version !== undefined && version === db.connectionsVersion()) keep(version, nameKey, row);
     return row;
   };
 
   return (projectId, nameKey, name) => {
-    const key = `${projectId}/${nameKey}`;
-    const found = db.connectionsVersion() === keptVersion ? kept.get(key) : undefined;
-    return found ?? read(key, projectId, nameKey, name);
+    const found = db.connectionsVersion() === keptVersion ? kept.get(projectId)?.get(nameKey) : undefined;
+    return found ?? read(projectId, nameKey, name);
   };
 }

@@ -13,7 +13,8 @@ import { healthOf } from '../health/health.service.ts';
 import type { Database } from '../store/database.ts';
 import type { ConnectionCaller } from './body-checks.ts';
 import type { ReadConnection } from './connection-reads.ts';
-import { type Connections, entityTag, type Stored } from './connections.service.ts';
+import type { Connections, Stored } from './connections.service.ts';
+import { entityTag } from './connections.store.ts';
 import { type ListedConnection, listConnections } from './list-connections.ts';
 
 interface Services {
@@ -110,7 +111,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     row: ReadConnection,
   ): string | Promise<string> {
     const answered = (body: string, more = '') => {
-      reply.header('etag', entityTag(row)).header('content-type', 'application/json; charset=utf-8');
+      reply.header('etag', row.tag).header('content-type', 'application/json; charset=utf-8');
       return `{"success":true,"resultList":[${body}],"resultCount":1${more}}`;
     };
     if (request.query.reveal === 'false') {

@@ -25,6 +25,7 @@ import { createConnectionReads, type ReadConnection } from './connection-reads.t
 import {
   type ConnectionRow,
   connectionsOfProject,
+  entityTag,
   findConnection,
   findDeletedConnection,
   findRevision,
@@ -39,7 +40,7 @@ import {
   storeReferences,
   updateConnection,
 } from './connections.store.ts';
-import { openText } from './opened-text.ts';
+import { textOpener } from './opened-text.ts';
 import { isVariable, referencesOf } from './references.ts';
 import { diffRevisions, type RevisionDiff } from './revision-diff.ts';
 import * as sealedConfig from './sealed-config.ts';
@@ -385,7 +386,8 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
 
   /** The body with its secrets as JSON text; the audit row is durable when the promise resolves. */
   async function reveal(project: ProjectRow, row: ReadConnection, caller: Caller): Promise<string> {
-    const text = openText(sealer, row);
+    row.open ??= textOpener(sealer, row);
+    const text = row.open();
     await auditRead({
       actor: caller.actor,
       project: project.name,
@@ -694,11 +696,6 @@ function newId(now: number): string {
   idBytes.writeUIntBE(now, idBytesUsed, 6);
   idBytesUsed += ID_BYTES;
   return idBytes.toString('base64url', idBytesUsed - ID_BYTES, idBytesUsed);
-}
-
-/** Quoted entity tag of a connection's state. */
-export function entityTag(row: Pick<ConnectionRow, 'id' | 'revision'>): string {
-  return `"${row.id}.${row.revision}"`;
 }
 
 function matches(ifMatch: string, row: ConnectionRow): boolean {

@@ -385,17 +385,17 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
   }
 
   /** The body with its secrets as JSON text; the audit row is durable when the promise resolves. */
-  async function reveal(project: ProjectRow, row: ReadConnection, caller: Caller): Promise<string> {
+  function reveal(project: ProjectRow, row: ReadConnection, caller: Caller): Promise<string> {
     row.open ??= textOpener(sealer, row);
     const text = row.open();
-    await auditRead({
+    const audited = auditRead({
       actor: caller.actor,
       project: project.name,
       action: 'connection.reveal',
       target: row.name,
       requestId: caller.requestId,
     });
-    return text;
+    return audited.then(() => text);
   }
 
   async function latest(project: ProjectRow, name: string): Promise<ConnectionRow> {

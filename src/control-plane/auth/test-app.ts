@@ -163,6 +163,7 @@ function counted(db: Database, count: () => void): Database {
       count();
       return db.write(job, options);
     },
+    connectionsVersion: () => db.connectionsVersion(),
     durable: () => db.durable(),
     close: () => db.close(),
   };

@@ -12,7 +12,9 @@ import { targetsOf } from '../deployments/targets.ts';
 import { healthOf } from '../health/health.service.ts';
 import type { Database } from '../store/database.ts';
 import type { ConnectionCaller } from './body-checks.ts';
-import { type Connections, entityTag, type Stored } from './connections.service.ts';
+import type { ReadConnection } from './connection-reads.ts';
+import type { Connections, Stored } from './connections.service.ts';
+import { entityTag } from './connections.store.ts';
 import { type ListedConnection, listConnections } from './list-connections.ts';
 
 interface Services {
@@ -102,6 +104,24 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     return { success: true, deploymentResult, ...noted };
   }
 
+  /** Text and not the reply: that one, being awaited, would listen for its own end. At once where nothing is to be waited for. */
+  function answerGet(
+    request: FastifyRequest<{ Querystring: { reveal?: 'true' | 'false' } }>,
+    reply: FastifyReply,
+    row: ReadConnection,
+  ): string | Promise<string> {
+    const answered = (body: string, more = '') => {
+      reply.header('etag', row.tag).header('content-type', 'application/json; charset=utf-8');
+      return `{"success":true,"resultList":[${body}],"resultCount":1${more}}`;
+    };
+    if (request.query.reveal === 'false') {
+      const storedSecrets = JSON.stringify(Object.keys(JSON.parse(row.sealed)));
+      return answered(row.masked, `,"storedSecrets":${storedSecrets}`);
+    }
+    if (row.sealed === '{}' || !mayReveal(request, row.name, row.environments)) return answered(row.masked);
+    return connections.reveal(request.project, row, callerOf(request)).then((body) => answered(body));
+  }
+
   app.get<{ Params: { project: string }; Querystring: Record<string, string> }>(
     base,
     {
@@ -168,18 +188,10 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
         }),
       },
     },
-    async (request, reply) => {
-      const row = await connections.need(request.project, request.params.connection);
-      if (request.query.reveal === 'false') {
-        const storedSecrets = JSON.stringify(Object.keys(JSON.parse(row.sealed)));
-        reply.header('etag', entityTag(row)).header('content-type', 'application/json; charset=utf-8');
-        return `{"success":true,"resultList":[${row.masked}],"resultCount":1,"storedSecrets":${storedSecrets}}`;
-      }
-      const reveals = row.sealed !== '{}' && mayReveal(request, row.name, row.environments);
-      const body = reveals ? await connections.reveal(request.project, row, callerOf(request)) : row.masked;
-      reply.header('etag', entityTag(row)).header('content-type', 'application/json; charset=utf-8');
-      // The text and not the reply: that one, being awaited, would listen for its own end.
-      return `{"success":true,"resultList":[${body}],"resultCount":1}`;
+    (request, reply) => {
+      const answer = (row: ReadConnection) => answerGet(request, reply, row);
+      const found = connections.read(request.project, request.params.connection);
+      return found instanceof Promise ? found.then(answer) : answer(found);
     },
   );
 

@@ -21,9 +21,11 @@ import {
   invalid,
   listedEnvironments,
 } from './body-checks.ts';
+import { createConnectionReads, type ReadConnection } from './connection-reads.ts';
 import {
   type ConnectionRow,
   connectionsOfProject,
+  entityTag,
   findConnection,
   findDeletedConnection,
   findRevision,
@@ -38,7 +40,7 @@ import {
   storeReferences,
   updateConnection,
 } from './connections.store.ts';
-import { openText } from './opened-text.ts';
+import { textOpener } from './opened-text.ts';
 import { isVariable, referencesOf } from './references.ts';
 import { diffRevisions, type RevisionDiff } from './revision-diff.ts';
 import * as sealedConfig from './sealed-config.ts';
@@ -72,6 +74,7 @@ const attempts = 8;
 /** Connections of projects: what is stored, by whom, and with which secrets. */
 export function createConnections({ db, sealer, access, deployments }: Parts) {
   const auditRead = createReadAudit(db);
+  const readByKey = createConnectionReads(db);
   const { check, demandHiddenVariables, withVersions } = createBodyChecks({ db, sealer, access });
   const openConfig = (row: Pick<ConnectionRow, 'id' | 'project_id' | 'masked' | 'sealed'>): Config =>
     sealedConfig.openConfig(sealer, row);
@@ -99,6 +102,11 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     const row = await load(project, name);
     if (!row) throw new AppError('not_found', `Connection (name: ${name}) was not found!`);
     return row;
+  }
+
+  /** As `need`, of what Get answers; at once where it can. */
+  function read(project: ProjectRow, name: string): ReadConnection | Promise<ReadConnection> {
+    return readByKey(project.id, foldName(name), name);
   }
 
   /** Update and Delete answer 400 where everything else answers 404 (seed contract). */
@@ -377,16 +385,17 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
   }
 
   /** The body with its secrets as JSON text; the audit row is durable when the promise resolves. */
-  async function reveal(project: ProjectRow, row: ConnectionRow, caller: Caller): Promise<string> {
-    const text = openText(sealer, row);
-    await auditRead({
+  function reveal(project: ProjectRow, row: ReadConnection, caller: Caller): Promise<string> {
+    row.open ??= textOpener(sealer, row);
+    const text = row.open();
+    const audited = auditRead({
       actor: caller.actor,
       project: project.name,
       action: 'connection.reveal',
       target: row.name,
       requestId: caller.requestId,
     });
-    return text;
+    return audited.then(() => text);
   }
 
   async function latest(project: ProjectRow, name: string): Promise<ConnectionRow> {
@@ -654,6 +663,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     openConfig,
     load,
     need,
+    read,
     create,
     update,
     remove,
@@ -686,11 +696,6 @@ function newId(now: number): string {
   idBytes.writeUIntBE(now, idBytesUsed, 6);
   idBytesUsed += ID_BYTES;
   return idBytes.toString('base64url', idBytesUsed - ID_BYTES, idBytesUsed);
-}
-
-/** Quoted entity tag of a connection's state. */
-export function entityTag(row: Pick<ConnectionRow, 'id' | 'revision'>): string {
-  return `"${row.id}.${row.revision}"`;
 }
 
 function matches(ifMatch: string, row: ConnectionRow): boolean {

@@ -4,6 +4,11 @@ import type { Tables } from '../store/tables.ts';
 export type ConnectionRow = Omit<Tables['connections'], 'name_key' | 'deleted_at'>;
 export type RevisionRow = Omit<Tables['revisions'], 'connection_id'>;
 
+/** Quoted entity tag of a connection's state. */
+export function entityTag(row: Pick<ConnectionRow, 'id' | 'revision'>): string {
+  return `"${row.id}.${row.revision}"`;
+}
+
 const columns =
   'id, project_id, name, type, revision, seq, enabled, deploy_to_worker, environments, masked, sealed, created_at, updated_at';
 

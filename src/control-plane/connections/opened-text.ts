@@ -3,30 +3,33 @@ import type { ConnectionRow } from './connections.store.ts';
 import { openConfig } from './sealed-config.ts';
 
 /**
- * The body of a row with its secrets, as JSON text. Secrets are spliced into the stored text where
- * their place is plain to see, which costs a third of parsing it and serialising it again.
+ * Answers what makes the body of a row with its secrets, as JSON text, time and again. Secrets are
+ * spliced into the stored text where their place is plain to see, which costs a third of parsing it
+ * and serialising it again.
  */
-export function openText(
+export function textOpener(
   sealer: Sealer,
   row: Pick<ConnectionRow, 'id' | 'project_id' | 'masked' | 'sealed'>,
-): string {
+): () => string {
   const { masked } = row;
-  const spliced: { at: number; secret: string }[] = [];
+  const spliced: { at: number; open: () => string }[] = [];
   const sealed = JSON.parse(row.sealed) as Record<string, string>;
   for (const field in sealed) {
     const at = placeOfNull(masked, field);
-    if (at === undefined) return JSON.stringify(openConfig(sealer, row));
+    if (at === undefined) return () => JSON.stringify(openConfig(sealer, row));
     const place = { project: row.project_id, connection: row.id, field };
-    spliced.push({ at, secret: sealer.open(sealed[field]!, place) });
+    spliced.push({ at, open: sealer.opener(sealed[field]!, place) });
   }
-  if (spliced.length > 1) spliced.sort((a, b) => a.at - b.at);
-  let text = '';
-  let end = 0;
-  for (const { at, secret } of spliced) {
-    text += masked.slice(end, at) + JSON.stringify(secret);
-    end = at + 'null'.length;
-  }
-  return text + masked.slice(end);
+  spliced.sort((a, b) => a.at - b.at);
+  return () => {
+    let text = '';
+    let end = 0;
+    for (const { at, open } of spliced) {
+      text += masked.slice(end, at) + JSON.stringify(open());
+      end = at + 'null'.length;
+    }
+    return text + masked.slice(end);
+  };
 }
 
 /**

@@ -17,8 +17,8 @@ export interface Queries {
 export interface Transaction extends Queries {
   /** No other transaction is under way: what has to come last may as well come first. */
   readonly isSerial: boolean;
-  /** Runs one statement for each list of values, without a wait between them where the database needs none. */
-  runEach(sql: string, values: readonly (readonly Value[])[]): Promise<void>;
+  /** Inserts rows, several by one statement; `into` is `insert into TABLE (COLUMNS)`, and each row as long. */
+  insertRows(into: string, rows: readonly (readonly Value[])[]): Promise<void>;
   /** The next change sequence number; call it last, so that numbers become visible in order. */
   nextSequence(): Promise<number>;
 }
@@ -29,6 +29,8 @@ export interface WriteOptions {
    * the process) may undo it until a durable one has followed; for what is learnt again.
    */
   durable?: boolean;
+  /** Default false. Does not wait for company: for a job that is of many already. */
+  atOnce?: boolean;
   /**
    * Called when the job is committed and seen by every reader, which on SQLite may be before it is
    * durable: for what perishes with the machine's failure as the change does.
@@ -47,6 +49,12 @@ export interface Database extends Omit<Queries, 'run'> {
    * for a retry, and on SQLite the failure of another job undoes it first.
    */
   write<T>(job: (tx: Transaction) => Promise<T>, options?: WriteOptions): Promise<T>;
+  /**
+   * Another number after each commit that may have changed connections, before anybody hears of it:
+   * what was read under one stands for as long as it does. Undefined on PostgreSQL, where other
+   * processes write as well. Throws `unavailable` once a sync of the disk has failed.
+   */
+  connectionsVersion(): number | undefined;
   /** Resolves when every durable change that can be read now is on the disk. */
   durable(): Promise<void>;
   close(): Promise<void>;

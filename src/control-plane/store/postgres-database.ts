@@ -87,6 +87,8 @@ class PostgresDatabase implements Database {
     return this.#session.get<Row>(sql, values);
   }
 
+  connectionsVersion(): undefined {}
+
   /** A commit becomes visible only when it is on the server's disk. */
   async durable(): Promise<void> {}
 

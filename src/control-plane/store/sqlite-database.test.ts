@@ -148,6 +148,7 @@ describe('SQLite', () => {
       () => database.get('select 1 as one'),
       () => database.all('select 1 as one'),
       () => database.builder.selectFrom('meta').selectAll().execute(),
+      async () => database.connectionsVersion(),
       () => database.write((tx) => insertAudit(tx, 'after')),
       () => database.write((tx) => insertAudit(tx, 'after'), { durable: false }),
     ];
@@ -159,6 +160,42 @@ describe('SQLite', () => {
     assert.ok(stored.includes('before') && !stored.includes('after'), stored.join());
     await again.write((tx) => insertAudit(tx, 'works'));
     await again.close();
+  });
+
+  it('gives each commit that may have changed connections another version, and no other', async () => {
+    const database = await openDatabase({ dataDirectory: await newDirectory() });
+    const versions = new Set([database.connectionsVersion()]);
+    const isNew = () => {
+      const { size } = versions;
+      return versions.add(database.connectionsVersion()).size > size;
+    };
+    const after = async (sql: string) => {
+      await database.write((tx) => tx.run(sql));
+      return isNew();
+    };
+    assert.equal(await after('update connections set seq = 1'), true);
+    assert.equal(await after('delete from "connections" where id = 1'), true);
+    assert.equal(await after("insert into meta (key, value) values ('connection', '')"), false);
+    assert.equal(await after("delete from connection_references where name = 'a'"), false);
+    await database.write((tx) => tx.get('update connections set seq = 2 returning id'));
+    assert.equal(isNew(), true);
+    await database.write((tx) => tx.builder.updateTable('connections').set({ seq: 3 }).execute());
+    assert.equal(isNew(), true);
+    await database.write((tx) => tx.all('select id from connections'));
+    await database.write((tx) => insertAudit(tx, 'one'));
+    assert.equal(isNew(), false);
+
+    // Read between the commit and the answer, too.
+    let seen: boolean | undefined;
+    await database.write((tx) => tx.run('update connections set seq = 4'), {
+      onCommit: () => (seen = isNew()),
+    });
+    assert.equal(seen, true);
+
+    // Which statements change connections is told by their text, so nothing else may reach them.
+    assert.deepEqual(await database.all("select name from sqlite_schema where type = 'trigger'"), []);
+    assert.deepEqual(await database.all("select * from pragma_foreign_key_list('connections')"), []);
+    await database.close();
   });
 
   it('commits the jobs of one turn in their order, and answers them in it', async () => {

@@ -179,20 +179,27 @@ class SqliteDatabase implements Database {
     return this.#session.get<Row>(sql, values);
   }
 
+  connectionsVersion(): number {
+    this.#demandSynced();
+    return this.#session.connectionsVersion;
+  }
+
   durable(): Promise<void> {
     return this.#synced;
   }
 
   write<T>(
     job: (tx: Transaction) => Promise<T>,
-    { durable = true, onCommit }: WriteOptions = {},
+    { durable = true, atOnce = false, onCommit }: WriteOptions = {},
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#closed) throw new AppError('unavailable', 'The database is closed');
       this.#demandSynced();
       this.#demandOutside();
       this.#queue.push({ run: job, durable, onCommit, resolve: resolve as Job['resolve'], reject });
-      if (this.#queue.length === 1 && !this.#groupEnd) this.#gather();
+      if (this.#queue.length > 1 || this.#groupEnd) return;
+      if (atOnce) queueMicrotask(this.#commitGroup);
+      else this.#gather();
     });
   }
 
@@ -353,6 +360,7 @@ interface Prepared {
   /** Answers arrays: the objects that Node makes cost half of reading a row. */
   readonly statement: StatementSync;
   readonly columns: readonly string[];
+  readonly mayChangeConnections: boolean;
 }
 
 class SqliteSession implements Session {
@@ -362,6 +370,9 @@ class SqliteSession implements Session {
   #sequence: number | undefined;
   #storedSequence: number | undefined;
   #savedSequence: number | undefined;
+  connectionsVersion = 1;
+  /** Since the last commit. */
+  #mayHaveChangedConnections = false;
 
   constructor(connection: DatabaseSync) {
     this.#connection = connection;
@@ -431,7 +442,13 @@ class SqliteSession implements Session {
   commit(): void {
     if (this.#sequence !== undefined && this.#sequence !== this.#storedSequence)
       this.run('update change_counter set value = $1 where id = 1', [this.#sequence]);
-    this.step('commit');
+    try {
+      this.step('commit');
+    } finally {
+      // What a commit that failed left behind is nothing to build on either.
+      if (this.#mayHaveChangedConnections) this.connectionsVersion += 1;
+      this.#mayHaveChangedConnections = false;
+    }
     this.#storedSequence = this.#sequence;
   }
 
@@ -466,11 +483,20 @@ class SqliteSession implements Session {
   }
 
   #prepare(sql: string): Prepared {
-    const known = this.#prepared.get(sql);
-    if (known) return known;
+    const prepared = this.#prepared.get(sql) ?? this.#prepareFirst(sql);
+    if (prepared.mayChangeConnections) this.#mayHaveChangedConnections = true;
+    return prepared;
+  }
+
+  #prepareFirst(sql: string): Prepared {
     const statement = this.#connection.prepare(numberedParameters(sql));
     statement.setReturnArrays(true);
-    const prepared = { statement, columns: statement.columns().map(({ name }) => name) };
+    const prepared = {
+      statement,
+      columns: statement.columns().map(({ name }) => name),
+      // No trigger and no cascade reaches them: a statement that changes them names them.
+      mayChangeConnections: /\bconnections\b/i.test(sql) && !/^\s*select\b/i.test(sql),
+    };
     // The columns of a `select *` change with the schema.
     if (this.#prepared.size >= maxStatements || /^\s*(create|alter|drop)\b/i.test(sql))
       this.#prepared.clear();

@@ -227,24 +227,26 @@ export function storeSuite(create: () => Promise<Open>): void {
       assert.deepEqual({ ...(row as object) }, { count: 1, sum: now, max: now, none: null, yes: 1, no: 0 });
     });
 
-    it('run one statement for each list of values, all in the one transaction', async () => {
+    it('insert however many rows, all in the one transaction', async () => {
       const { database } = await openNew();
-      const insertion = 'insert into meta (key, value) values ($1, $2)';
-      const stored = () => database.all("select key, value from meta where key like 'each-%' order by key");
-      const rows = [
-        ['each-a', '1'],
-        ['each-b', '2'],
-      ];
-      await assert.rejects(database.write((tx) => tx.runEach(insertion, [...rows, rows[0]!])));
-      assert.deepEqual(await stored(), []);
-      await database.write((tx) => tx.runEach(insertion, rows));
-      assert.deepEqual(
-        (await stored()).map((row) => ({ ...(row as object) })),
-        [
-          { key: 'each-a', value: '1' },
-          { key: 'each-b', value: '2' },
-        ],
-      );
+      const into = 'insert into meta (key, value)';
+      const stored = async () =>
+        (
+          await database.all<{ key: string; value: string }>(
+            "select key, value from meta where key like 'each-%' order by key",
+          )
+        ).map(({ key, value }) => [key, value]);
+      for (const count of [0, 1, 2, 7, 8, 9, 16, 41]) {
+        const rows = Array.from({ length: count }, (_, at) => [
+          `each-${count}-${String(at).padStart(2, '0')}`,
+          `${at}`,
+        ]);
+        if (count > 0) await assert.rejects(database.write((tx) => tx.insertRows(into, [...rows, rows[0]!])));
+        assert.deepEqual(await stored(), []);
+        await database.write((tx) => tx.insertRows(into, rows));
+        assert.deepEqual(await stored(), rows);
+        await database.write((tx) => tx.run("delete from meta where key like 'each-%'"));
+      }
     });
 
     it('keep text as it is, long or in any script', async () => {

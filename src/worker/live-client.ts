@@ -1,6 +1,7 @@
 import type { CallContext, ConnectorContext, Logger, Network, Trust } from '../connectors/connector.ts';
 import type { AnyConnector } from '../connectors/connectors.ts';
 import { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
+import { refusedClientCertificate } from '../connectors/transport/tls-errors.ts';
 import { AcceptedForm } from '../contract/accepted-form.ts';
 import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
 import { secretValues } from '../contract/masking.ts';
@@ -9,7 +10,6 @@ import type { TrustObjects } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
 import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts';
 import { settlesWithin, untilAborted } from './deadline.ts';
-import { refusedClientCertificate } from './egress.ts';
 import type { Revision } from './plan.ts';
 import { createScrubbing, type Scrubbing } from './scrubbing.ts';
 import { hasSecretReference, type SecretSources } from './secrets/secret-sources.ts';

@@ -1,4 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifyTlsError } from '../transport/tls-errors.ts';
 
 /** Result codes (RFC 4511, appendix A) that have a better name than "rejected". */
 const resultCodes: Record<number, [ErrorCode, string?]> = {
@@ -68,6 +69,8 @@ export function classifyLdapError(error: unknown): AppError | undefined {
       result === 49 ? /\bdata ([0-9a-f]{3})\b/i.exec(error.message)?.[1]?.toLowerCase() : undefined;
     return as(code, said, (subCode && activeDirectory[subCode]) || hint);
   }
+  const tls = classifyTlsError(error);
+  if (tls) return tls;
   const { code } = error as { code?: unknown };
   if (typeof code === 'string' && systemCodes[code]) return as(systemCodes[code]);
   if (/Connection closed|Socket error|not established|socket has been ended/i.test(error.message))

@@ -48,6 +48,8 @@ interface Watch extends DeploymentWatch {
   revision: number;
   /** Latest verdict by worker id. */
   said: Map<string, Verdict>;
+  /** What a worker's last round trip gave, by worker id, when it was made before it was asked. */
+  earlier: Map<string, Verdict>;
   held: Held | undefined;
   wake: () => void;
 }
@@ -161,6 +163,7 @@ export class Deployments extends EventEmitter<{
       connection,
       revision,
       said: new Map(),
+      earlier: new Map(),
       held: undefined,
       wake: () => {},
       hold({ masked, sealed }, opened, accepted) {
@@ -241,7 +244,7 @@ export class Deployments extends EventEmitter<{
               success: false,
               message: gone.has(worker.id)
                 ? 'disconnected before it answered; it catches up when it is back'
-                : `did not answer within ${options.timeoutMs} ms`,
+                : silence(watch, worker, options.timeoutMs),
             },
         ),
         open,
@@ -300,7 +303,8 @@ export class Deployments extends EventEmitter<{
     for (const verdict of verdicts)
       for (const watch of this.#watches.get(verdict.connection) ?? []) {
         if (verdict.step !== 'closed' && verdict.revision < watch.revision) continue;
-        watch.said.set(worker.id, verdict);
+        if (verdict.isRepeated) watch.earlier.set(worker.id, verdict);
+        else watch.said.set(worker.id, verdict);
         watch.wake();
       }
     this.emit('verdicts', { worker, verdicts });
@@ -535,6 +539,14 @@ function outcomeOf(
     default:
       return undefined;
   }
+}
+
+/** What is said of a worker that gave no answer in time. */
+function silence({ said, earlier }: Watch, { id }: ConnectedWorker, timeoutMs: number): string {
+  const last = earlier.get(id);
+  if (said.get(id)?.step !== 'valid' || !last) return `did not answer within ${timeoutMs} ms`;
+  const outcome = last.step === 'connected' ? 'it was connected' : last.message;
+  return `made no new round trip within ${timeoutMs} ms; of the one before: ${outcome}`;
 }
 
 function summary(environmentName: string, workers: WorkerOutcome[], open: boolean): EnvironmentOutcome {

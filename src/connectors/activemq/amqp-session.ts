@@ -12,6 +12,7 @@ import { AppError } from '../../errors.ts';
 import { abortable, abortError, within } from '../messaging/shared-client.ts';
 import { classifyActiveMqError } from './activemq-errors.ts';
 import { type ActiveMqSettings, type BrokerTarget, uniqueClientId } from './activemq-settings.ts';
+import { discardAborted } from './amqp-aborts.ts';
 import { bodySize, describeMessage } from './amqp-message.ts';
 import { AmqpTransaction } from './amqp-transaction.ts';
 import {
@@ -246,6 +247,7 @@ export class AmqpSession implements BrokerSession {
     session: Session,
     transaction?: AmqpTransaction,
   ): Promise<ReceivedMessage[]> {
+    discardAborted(session);
     const taken: { message: Message; delivery: Delivery }[] = [];
     let bytes = 0;
     let granted = 0;

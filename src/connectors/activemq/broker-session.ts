@@ -21,10 +21,10 @@ export interface OutgoingMessage {
 }
 
 /**
- * Bodies that one call takes at most. Artemis reads no more than 20 MB of a queue on its disk without an
- * acknowledgement.
+ * Bodies that one call takes at most, about. Artemis reads no more than 20 MB of a queue on its disk without
+ * an acknowledgement, and holds text in two bytes a character.
  */
-export const maxReceivedBytes = 16 * 1024 * 1024;
+export const maxReceivedBytes = 8 * 1024 * 1024;
 
 export type SendOutcome = { messageId: string } | { error: AppError };
 

@@ -22,7 +22,7 @@ import {
   verdictsOf,
   withdrawDeployment,
 } from './deployments.store.ts';
-import { HostKeys } from './host-keys.service.ts';
+import { type HostKeyPin, HostKeys } from './host-keys.service.ts';
 import { targetsOf } from './targets.ts';
 
 /** Collects what workers say of one connection from before its change is committed. */
@@ -118,12 +118,13 @@ const changesPerFrame = 500;
 /**
  * Which environment holds which revision, and what its workers make of it. Emits `changed` when
  * workers should be told, `committed` when an embedded one may begin while the disk is waited for,
- * `verdicts` after they are stored.
+ * `verdicts` after they are stored, `hostKeyPinned` likewise.
  */
 export class Deployments extends EventEmitter<{
   changed: [];
   committed: [];
   verdicts: [VerdictEvent];
+  hostKeyPinned: [HostKeyPin];
 }> {
   readonly hostKeys: HostKeys;
   readonly #parts: Parts;
@@ -133,7 +134,13 @@ export class Deployments extends EventEmitter<{
     super();
     this.setMaxListeners(0);
     this.#parts = parts;
-    this.hostKeys = new HostKeys({ ...parts, announce: () => this.emit('changed') });
+    this.hostKeys = new HostKeys({
+      ...parts,
+      announcePin: (pin) => {
+        this.emit('changed');
+        this.emit('hostKeyPinned', pin);
+      },
+    });
   }
 
   /** Tells, within the change's transaction, every target environment of the connection. */

@@ -8,6 +8,7 @@ import { secretValues } from '../contract/masking.ts';
 import { parseConnection } from '../contract/validation.ts';
 import type { TrustObjects } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
+import { loggableError } from '../loggable-error.ts';
 import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts';
 import { settlesWithin, untilAborted } from './deadline.ts';
 import type { Revision } from './plan.ts';
@@ -187,9 +188,11 @@ export function toClientError(
     const classified = connector.classify(error);
     if (classified instanceof AppError) return scrubbing.error(classified);
   } catch (classifying) {
-    scrubbing.log(log).error({ err: classifying }, 'a connector could not classify an error');
+    scrubbing.log(log).error({ err: loggableError(classifying) }, 'a connector could not classify an error');
   }
-  scrubbing.log(log).error({ err: error }, 'a connector failed in a way that it does not know');
+  scrubbing
+    .log(log)
+    .error({ err: loggableError(error) }, 'a connector failed in a way that it does not know');
   return new AppError('internal_error');
 }
 
@@ -327,7 +330,7 @@ export class LiveClient {
     const closing = (async () => this.prepared.connector.close(this.#live))();
     closing.catch((error) =>
       this.#log.warn(
-        { err: toClientError(error, this.prepared, this.#log) },
+        { err: loggableError(toClientError(error, this.prepared, this.#log)) },
         'a client did not close cleanly',
       ),
     );

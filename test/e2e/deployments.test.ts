@@ -361,6 +361,23 @@ describe('who connects to a target first', () => {
 });
 
 describe('verdicts, health and events', () => {
+  test('what the database says of a write that failed is not logged: it may quote what was written', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const write = mock.method(plugboard.db, 'write', async () => {
+      throw Object.assign(new Error('invalid input: "Canary-r0w"'), { code: '22P02' });
+    });
+    try {
+      worker.verdict({ connection, revision: 1, step: 'connected' });
+      while (!plugboard.log.some((line) => line.includes('verdicts could not be stored'))) await sleep(5);
+    } finally {
+      write.mock.restore();
+    }
+    const text = plugboard.log.join('\n');
+    assert.doesNotMatch(text, /Canary-r0w/);
+    assert.match(text, /"code":"22P02"/, 'but what kind of failure it was');
+  });
+
   test('a worker cannot speak of a connection that its environment never had', async () => {
     const worker = await ScriptedWorker.connect(plugboard, 'w-1');
     await plugboard.call('POST', `${one}?async=true`, { ...body, deployToWorker: false });

@@ -3,6 +3,7 @@ import type { AcceptedForm } from '../../contract/accepted-form.ts';
 import { joinSecrets } from '../../contract/masking.ts';
 import type { DesiredConnection, Verdict } from '../../contract/worker-protocol.ts';
 import { AppError } from '../../errors.ts';
+import { loggableError } from '../../loggable-error.ts';
 import type { Logger } from '../server/logger.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Database, Transaction } from '../store/database.ts';
@@ -425,7 +426,7 @@ export class Deployments extends EventEmitter<{
       };
     } catch (error) {
       log.error(
-        { connection: row.id, err: error },
+        { connection: row.id, err: loggableError(error) },
         'connection cannot be opened, its workers keep what they have',
       );
       return undefined;

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket, WebSocketServer } from 'ws';
 import type { Channel } from '../../contract/channel.ts';
 import { AppError, errorBody } from '../../errors.ts';
+import { loggableError } from '../../loggable-error.ts';
 import type { Environments } from '../environments/environments.service.ts';
 import type { Logger } from './logger.ts';
 import type { WorkerHub } from './worker-hub.ts';
@@ -68,7 +69,7 @@ function channelOf(webSocket: WebSocket, log: Logger): Channel {
     if (receive) receive(text);
     else early.push(text);
   });
-  webSocket.on('error', (error) => log.debug({ err: error }, 'worker stream failed'));
+  webSocket.on('error', (error) => log.debug({ err: loggableError(error) }, 'worker stream failed'));
   webSocket.on('close', () => clearInterval(timer));
   return {
     send(text) {

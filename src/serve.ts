@@ -127,7 +127,7 @@ async function startEmbedded(
 async function serveWorker(): Promise<void> {
   const config = remoteWorkerConfig();
   const log = createLog(config.logLevel);
-  const { connectStream } = await import('./worker/web-socket-channel.ts');
+  const { connectStream } = await import('./worker/connect-stream.ts');
   const { hostname, port, protocol } = new URL(config.url);
   const { worker, stop } = await runWorker(config, log, {
     egress: {

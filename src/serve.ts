@@ -13,6 +13,7 @@ import { createChannelPair } from './contract/channel.ts';
 import type { ControlPlane } from './control-plane/server/build-server.ts';
 import type { Demo } from './control-plane/server/demo.routes.ts';
 import { AppError } from './errors.ts';
+import { loggableError } from './loggable-error.ts';
 import type { Worker, WorkerOptions } from './worker/worker.ts';
 
 export type ProcessKind = 'start' | 'server' | 'worker';
@@ -126,7 +127,7 @@ async function startEmbedded(
 async function serveWorker(): Promise<void> {
   const config = remoteWorkerConfig();
   const log = createLog(config.logLevel);
-  const { connectStream } = await import('./worker/web-socket-channel.ts');
+  const { connectStream } = await import('./worker/connect-stream.ts');
   const { hostname, port, protocol } = new URL(config.url);
   const { worker, stop } = await runWorker(config, log, {
     egress: {
@@ -219,7 +220,7 @@ function endOnSignal(log: pino.Logger, drain: () => Promise<void>): void {
     drain().then(
       () => process.exit(0),
       (error) => {
-        log.error({ err: error }, 'could not drain');
+        log.error({ err: loggableError(error) }, 'could not drain');
         process.exit(1);
       },
     );

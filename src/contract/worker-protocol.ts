@@ -132,6 +132,8 @@ export interface Verdict {
   warnings?: string[];
   /** The revision that goes on serving after a refusal. */
   serving?: number;
+  /** On connected and unreachable: said before, and not of a round trip made since. */
+  isRepeated?: boolean;
 }
 
 export interface HostKeySighting extends HostKey {

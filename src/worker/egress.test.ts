@@ -231,7 +231,13 @@ test('a peer that speaks another protocol, closes, or says nothing', async () =>
     return codeOf(plain.secure(socket, { host: 'mail.test', timeoutMs: handshakeMs }));
   };
   assert.equal(await secure((socket) => socket.write('220 mail.test ESMTP\r\n')), 'tls_not_offered');
-  assert.equal(await secure((socket) => socket.once('data', () => socket.destroy())), 'tls_failed');
+  // By an end, or by a reset.
+  assert.equal(await secure((socket) => socket.end()), 'connection_lost');
+  assert.equal(await secure((socket) => socket.once('data', () => socket.destroy())), 'connection_lost');
+  assert.equal(
+    await secure((socket) => socket.once('data', () => socket.resetAndDestroy())),
+    'connection_lost',
+  );
   assert.equal(await secure(() => {}, 50), 'target_timeout');
 });
 

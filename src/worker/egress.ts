@@ -2,6 +2,7 @@ import { lookup as systemLookup } from 'node:dns/promises';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Network } from '../connectors/connector.ts';
+import { classifyHandshakeError, HandshakeCutOff } from '../connectors/transport/tls-errors.ts';
 import { AppError } from '../errors.ts';
 import { formatAddress, type IpAddress, parseAddress } from './address.ts';
 import { openDatagram } from './datagram.ts';
@@ -140,9 +141,8 @@ export function createNetwork(options: NetworkOptions): Network {
           () => fail(new AppError('target_timeout', `The TLS handshake took longer than ${timeoutMs} ms`)),
           timeoutMs,
         );
-        const onError = (error: Error) => fail(classifyTlsError(error, name));
-        const onClose = () =>
-          fail(new AppError('tls_failed', 'The target closed the connection during the TLS handshake'));
+        const onError = (error: Error) => fail(classifyHandshakeError(error, name));
+        const onClose = () => fail(new HandshakeCutOff());
         const settle = () => {
           clearTimeout(timer);
           signal?.removeEventListener('abort', onAbort);
@@ -301,83 +301,4 @@ export function connectError(error: unknown, where: string): AppError {
     host_unreachable: 'cannot be reached',
   }[code];
   return new AppError(code, `${where} ${said}`, { cause: error });
-}
-
-const untrusted = new Set([
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_DECRYPT_CERT_SIGNATURE',
-  'UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY',
-  'CERT_SIGNATURE_FAILURE',
-  'CERT_UNTRUSTED',
-  'CERT_REJECTED',
-  'CERT_REVOKED',
-  'CERT_CHAIN_TOO_LONG',
-  'INVALID_CA',
-  'INVALID_PURPOSE',
-  'PATH_LENGTH_EXCEEDED',
-]);
-
-const notTls = new Set([
-  'ERR_SSL_WRONG_VERSION_NUMBER',
-  'ERR_SSL_PACKET_LENGTH_TOO_LONG',
-  'ERR_SSL_HTTP_REQUEST',
-  'ERR_SSL_UNKNOWN_PROTOCOL',
-]);
-
-/**
- * A target's alert about the client's certificate, also as a cause: with TLS 1.3 it comes after the
- * handshake, wherever the client is by then. undefined for every other error.
- */
-export function refusedClientCertificate(error: unknown): AppError | undefined {
-  let inner = error;
-  for (let depth = 0; inner instanceof Error && depth < maxCauses; depth++) {
-    if (/ALERT_.*(CERTIFICATE|UNKNOWN_CA)/.test(codeOf(inner)))
-      return new AppError('tls_failed', 'The target refused the client certificate, or wants one', {
-        cause: error,
-        details: { hint: 'Name the keystore that holds the client certificate: keyStoreName.' },
-      });
-    inner = inner.cause;
-  }
-  return undefined;
-}
-
-const maxCauses = 8;
-
-/** An error of a TLS handshake (Node's and OpenSSL's codes) as one of ours. */
-export function classifyTlsError(error: unknown, host: string): AppError {
-  const code = codeOf(error);
-  const quoted = error instanceof Error ? error.message : '';
-  const fail = (...[ours, message, hint]: [AppError['code'], string, string?]) =>
-    new AppError(ours, message, { cause: error, details: hint ? { hint } : {} });
-  if (untrusted.has(code))
-    return fail(
-      'certificate_untrusted',
-      `The target's certificate is not trusted (${quoted})`,
-      'Name a truststore or certificate that holds its authority.',
-    );
-  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
-    return fail('certificate_expired', `The target's certificate is not valid now (${quoted})`);
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return fail(
-      'certificate_wrong_host',
-      `The target's certificate is not for '${host}' (${quoted})`,
-      'Use the host name that the certificate is for.',
-    );
-  if (notTls.has(code))
-    return fail(
-      'tls_not_offered',
-      'The target does not speak TLS here',
-      'Check the port, and whether TLS begins at once or after STARTTLS.',
-    );
-  if (/PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|NO_PROTOCOLS/.test(code))
-    return fail('tls_failed', `No common TLS version (${quoted})`, 'TLS 1.2 is the least that is accepted.');
-  const refused = refusedClientCertificate(error);
-  if (refused) return refused;
-  if (code === 'ECONNRESET' || code === 'EPIPE')
-    return fail('tls_failed', 'The target closed the connection during the TLS handshake');
-  return fail('tls_failed', `The TLS handshake failed (${quoted})`);
 }

@@ -1,15 +1,16 @@
 import type { CallContext, ConnectorContext, Logger, Network, Trust } from '../connectors/connector.ts';
 import type { AnyConnector } from '../connectors/connectors.ts';
 import { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
+import { refusedClientCertificate } from '../connectors/transport/tls-errors.ts';
 import { AcceptedForm } from '../contract/accepted-form.ts';
 import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
 import { secretValues } from '../contract/masking.ts';
 import { parseConnection } from '../contract/validation.ts';
 import type { TrustObjects } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
+import { loggableError } from '../loggable-error.ts';
 import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts';
 import { settlesWithin, untilAborted } from './deadline.ts';
-import { refusedClientCertificate } from './egress.ts';
 import type { Revision } from './plan.ts';
 import { createScrubbing, type Scrubbing } from './scrubbing.ts';
 import { hasSecretReference, type SecretSources } from './secrets/secret-sources.ts';
@@ -187,9 +188,11 @@ export function toClientError(
     const classified = connector.classify(error);
     if (classified instanceof AppError) return scrubbing.error(classified);
   } catch (classifying) {
-    scrubbing.log(log).error({ err: classifying }, 'a connector could not classify an error');
+    scrubbing.log(log).error({ err: loggableError(classifying) }, 'a connector could not classify an error');
   }
-  scrubbing.log(log).error({ err: error }, 'a connector failed in a way that it does not know');
+  scrubbing
+    .log(log)
+    .error({ err: loggableError(error) }, 'a connector failed in a way that it does not know');
   return new AppError('internal_error');
 }
 
@@ -327,7 +330,7 @@ export class LiveClient {
     const closing = (async () => this.prepared.connector.close(this.#live))();
     closing.catch((error) =>
       this.#log.warn(
-        { err: toClientError(error, this.prepared, this.#log) },
+        { err: loggableError(toClientError(error, this.prepared, this.#log)) },
         'a client did not close cleanly',
       ),
     );

@@ -552,7 +552,7 @@ export class LiveConnections {
     const old = this.#retire(slot);
     const proof: Proof = new Proof({
       roundTrip: () => this.#roundTrip(client),
-      report: (outcome) => this.#proved(slot, client, outcome),
+      report: (outcome, isRepeated) => this.#proved(slot, client, outcome, isRepeated),
       periodic: this.#periodic,
       requested: this.#requested,
     });
@@ -608,12 +608,12 @@ export class LiveConnections {
     }
   }
 
-  #proved(slot: Slot, client: LiveClient, outcome: ProofOutcome): void {
+  #proved(slot: Slot, client: LiveClient, outcome: ProofOutcome, isRepeated: boolean): void {
     const now = Date.now();
     slot.health.setState(outcome.ok ? 'connected' : 'unreachable', now);
     if (!outcome.ok) slot.health.noteError(outcome.error, now);
     if (!outcome.ok) this.#noteRefusedLogIn(client, outcome.error);
-    this.#options.onVerdict(proofVerdict(slot.connection, client.revision.revision, outcome));
+    this.#options.onVerdict(proofVerdict(slot.connection, client.revision.revision, outcome, isRepeated));
   }
 
   async #close(slot: Slot, revision: number): Promise<void> {
@@ -686,7 +686,7 @@ export class LiveConnections {
     else if (serving) {
       verdicts.push(validVerdict(connection, serving.client));
       const { outcome } = serving.proof;
-      if (outcome) verdicts.push(proofVerdict(connection, serving.client.revision.revision, outcome));
+      if (outcome) verdicts.push(proofVerdict(connection, serving.client.revision.revision, outcome, true));
     }
     return verdicts;
   }
@@ -818,8 +818,14 @@ function refusedVerdict(slot: Slot, revision: number, reason: AppError, warnings
   };
 }
 
-function proofVerdict(connection: string, revision: number, outcome: ProofOutcome): Verdict {
-  if (outcome.ok) return { connection, revision, step: 'connected' };
+function proofVerdict(
+  connection: string,
+  revision: number,
+  outcome: ProofOutcome,
+  isRepeated: boolean,
+): Verdict {
+  const said = { connection, revision, ...(isRepeated ? { isRepeated } : {}) };
+  if (outcome.ok) return { ...said, step: 'connected' };
   const { code, message, retryable } = outcome.error;
-  return { connection, revision, step: 'unreachable', code, message, retryable };
+  return { ...said, step: 'unreachable', code, message, retryable };
 }

@@ -8,14 +8,21 @@ import { Proof, type ProofOutcome } from './proof.ts';
 function setUp(t: { after(done: () => void): void }) {
   mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000_000 });
   const reports: string[] = [];
+  const messages: string[] = [];
   let answer: ErrorCode | 'ok' = 'ok';
+  let gate: Promise<void> | undefined;
   const roundTrip: Mock<() => Promise<void>> = mock.fn(async () => {
-    if (answer !== 'ok') throw new AppError(answer);
+    const said = answer;
+    await gate;
+    if (said !== 'ok') throw new AppError(said);
   });
   const limiter = new Limiter(4);
   const proof = new Proof({
     roundTrip,
-    report: (outcome: ProofOutcome) => reports.push(outcome.ok ? 'connected' : outcome.error.code),
+    report: (outcome: ProofOutcome, isRepeated: boolean) => {
+      reports.push(`${outcome.ok ? 'connected' : outcome.error.code}${isRepeated ? ', repeated' : ''}`);
+      messages.push(outcome.ok ? '' : outcome.error.message);
+    },
     periodic: limiter,
     requested: limiter,
     random: () => 0,
@@ -31,10 +38,22 @@ function setUp(t: { after(done: () => void): void }) {
   return {
     proof,
     reports,
+    messages,
     pass,
     trips: () => roundTrip.mock.callCount(),
     answers: (next: typeof answer) => {
       answer = next;
+    },
+    /** Holds round trips up until the answer is called. */
+    hang: () => {
+      let open = () => {};
+      gate = new Promise((resolve) => {
+        open = resolve;
+      });
+      return () => {
+        gate = undefined;
+        open();
+      };
     },
   };
 }
@@ -111,6 +130,44 @@ test('every request is answered, news or not', async (t) => {
     await pass(0);
   }
   assert.deepEqual(reports, ['connected', 'connected', 'connected']);
+});
+
+test('a request during a round trip gets one of its own, for the target may be repaired by now', async (t) => {
+  const { proof, pass, reports, trips, answers, hang } = setUp(t);
+  answers('connection_refused');
+  const release = hang();
+  proof.request();
+  await pass(0);
+  answers('ok');
+  proof.request();
+  release();
+  await pass(0);
+  assert.equal(trips(), 2);
+  assert.deepEqual(reports, ['connection_refused', 'connected']);
+});
+
+test('a request within the back-off of a refused log-in is told until when it lasts', async (t) => {
+  const { proof, pass, reports, messages, trips, answers } = setUp(t);
+  answers('authentication_failed');
+  proof.request();
+  await pass(0);
+  answers('ok');
+  proof.request();
+  await pass(0);
+  assert.equal(trips(), 1);
+  assert.deepEqual(reports, ['authentication_failed', 'authentication_failed']);
+  assert.match(messages[1]!, /not locked.* not tried again before 1970-01-12T13:47:10\.000Z/);
+});
+
+test("a request while another worker's refusal is waited for answers with what was seen before", async (t) => {
+  const { proof, pass, reports, trips } = setUp(t);
+  proof.request();
+  await pass(0);
+  proof.hold(60_000);
+  proof.request();
+  await pass(0);
+  assert.equal(trips(), 1);
+  assert.deepEqual(reports, ['connected', 'connected, repeated']);
 });
 
 test('operations tell of an unreachable target, but not every failure is one', async (t) => {

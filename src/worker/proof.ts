@@ -1,4 +1,4 @@
-import type { AppError, ErrorCode } from '../errors.ts';
+import { AppError, type ErrorCode } from '../errors.ts';
 import type { Limiter } from './limiter.ts';
 
 export type ProofOutcome = { ok: true } | { ok: false; error: AppError };
@@ -6,8 +6,11 @@ export type ProofOutcome = { ok: true } | { ok: false; error: AppError };
 interface ProofOptions {
   /** One harmless round trip; rejects with an error that is fit for the client. */
   roundTrip: () => Promise<void>;
-  /** Called on every change of the outcome, and for every request. */
-  report: (outcome: ProofOutcome) => void;
+  /**
+   * Called on every change of the outcome, and for every request; `isRepeated` when no round trip was made
+   * for it although the target may answer otherwise by now.
+   */
+  report: (outcome: ProofOutcome, isRepeated: boolean) => void;
   /** Bounds the round trips that nobody asked for. */
   periodic: Limiter;
   /** Bounds those that were asked for. */
@@ -45,6 +48,12 @@ const unreachable: ReadonlySet<ErrorCode> = new Set([
   'egress_denied',
 ]);
 
+/** A refused log-in that is not repeated, as an answer to whoever asked for a round trip. */
+function spared(refusal: AppError, until: number): AppError {
+  const said = `${refusal.message}; so that the account is not locked it is not tried again before ${new Date(until).toISOString()}`;
+  return new AppError(refusal.code, said, { cause: refusal, details: refusal.details });
+}
+
 /** Decides when one client is proved against its target, and knows how the last time went. */
 export class Proof {
   readonly #options: Required<ProofOptions>;
@@ -55,6 +64,8 @@ export class Proof {
   #timer: NodeJS.Timeout | undefined;
   #running = false;
   #asked = false;
+  /** Asked while a round trip was under way, which may have begun before the target was repaired. */
+  #askedAgain = false;
   #stopped = false;
 
   constructor(options: ProofOptions) {
@@ -68,6 +79,10 @@ export class Proof {
 
   /** Proves now and reports; within a hold or the back-off of a refused log-in nothing is dialled. */
   request(): void {
+    if (this.#running) {
+      this.#askedAgain = true;
+      return;
+    }
     this.#asked = true;
     void this.#prove(true);
   }
@@ -103,7 +118,10 @@ export class Proof {
     if (this.#running || this.#stopped) return;
     const waitMs = this.#notBefore - now();
     if (waitMs > 0) {
-      if (this.#asked && this.#outcome) report(this.#outcome);
+      const outcome = this.#outcome;
+      if (this.#asked && outcome)
+        if (outcome.ok) report(outcome, true);
+        else report({ ok: false, error: spared(outcome.error, this.#notBefore) }, false);
       this.#asked = false;
       this.#schedule(waitMs);
       return;
@@ -127,7 +145,11 @@ export class Proof {
         outcome = { ok: false, error: error as AppError };
       }
       this.#running = false;
-      if (!this.#stopped) this.#settle(outcome);
+      if (this.#stopped) return;
+      this.#settle(outcome);
+      if (!this.#askedAgain) return;
+      this.#askedAgain = false;
+      this.request();
     });
   }
 
@@ -155,7 +177,7 @@ export class Proof {
       if (isLogIn) this.#notBefore = now() + delayMs;
       this.#schedule(delayMs);
     }
-    if (isNews || this.#asked) report(outcome);
+    if (isNews || this.#asked) report(outcome, false);
     this.#asked = false;
     if (outcome.ok && before?.ok) this.#ensureTimer();
   }

@@ -1,4 +1,5 @@
 import type { ToWorker } from '../contract/worker-protocol.ts';
+import { AppError } from '../errors.ts';
 
 type Check = (value: unknown) => boolean;
 
@@ -86,13 +87,17 @@ export function readMessage(text: string): ToWorker | undefined {
   let message: unknown;
   try {
     message = JSON.parse(text);
-  } catch {
+  } catch (cause) {
     // The parser's own message quotes the frame, which may hold secrets.
-    throw new Error('a frame is not JSON');
+    throw malformed('a frame is not JSON', cause);
   }
   const kind = isRecord(message) ? (message as { kind?: unknown }).kind : undefined;
-  if (typeof kind !== 'string') throw new Error('a frame has no kind');
+  if (typeof kind !== 'string') throw malformed('a frame has no kind');
   if (!Object.hasOwn(checks, kind)) return undefined;
-  if (!checks[kind as ToWorker['kind']](message)) throw new Error(`a frame of kind ${kind} is malformed`);
+  if (!checks[kind as ToWorker['kind']](message)) throw malformed(`a frame of kind ${kind} is malformed`);
   return message as ToWorker;
+}
+
+function malformed(what: string, cause?: unknown): AppError {
+  return new AppError('protocol_error', what, { cause });
 }

@@ -9,6 +9,7 @@ import {
   type TrustObjects,
 } from '../contract/worker-protocol.ts';
 import { AppError, ERRORS, type ErrorCode } from '../errors.ts';
+import { loggableError } from '../loggable-error.ts';
 import { untilAborted } from './deadline.ts';
 import {
   type ClientSurroundings,
@@ -192,7 +193,7 @@ export async function runTest(
     if (error instanceof Refusal) return error.reason;
     if (prepared) return toClientError(error, prepared, surroundings.log);
     if (error instanceof AppError) return error;
-    surroundings.log.error({ err: error }, 'a test failed in an unknown way');
+    surroundings.log.error({ err: loggableError(error) }, 'a test failed in an unknown way');
     return new AppError('internal_error');
   }
 }

@@ -205,8 +205,11 @@ test('an unknown kind is ignored, a malformed frame closes the stream with 4400'
   plane.sendText('{"kind":"tomorrow","payload":1}');
   plane.send({ kind: 'snapshot', epoch: 'e1', seq: 1, items: [desired('a', 1)] });
   await plane.reached('a', 'valid 1');
+  // So short that the parser's own message quotes all of it.
+  assert.throws(() => JSON.parse(canary), { message: new RegExp(canary) });
   const malformed = [
-    `not json ${canary}`,
+    canary,
+    `{"kind":"delta","seq":2,"put":[${canary}`,
     'null',
     '[]',
     '{}',
@@ -222,6 +225,7 @@ test('an unknown kind is ignored, a malformed frame closes the stream with 4400'
     assert.equal(plane.closes[index], 4400, text);
   }
   assert.ok(!log.text().includes(canary), 'a frame that cannot be read is not quoted');
+  assert.match(log.text(), /cannot be understood err=.*a frame is not JSON/, 'but what is wrong is said');
   assert.deepEqual((await plane.ask(operate('a'))).answer.kind, 'answer');
 });
 

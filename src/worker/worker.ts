@@ -209,7 +209,7 @@ export class Worker {
           await this.#finish('revoked', revokedGraceMs);
           return;
         }
-        this.#options.log.warn({ err: error }, 'the control plane cannot be reached');
+        this.#options.log.warn({ err: loggableError(error) }, 'the control plane cannot be reached');
       }
       this.#serveFromSnapshot();
       // Full jitter, so that the workers of a control plane that returns do not all come at once.

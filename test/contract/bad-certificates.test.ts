@@ -236,7 +236,8 @@ const table: Record<string, TlsType> = {
 
 interface Peer {
   port: number;
-  certificate: Certificate;
+  /** undefined: it hangs up instead of a handshake. */
+  certificate: Certificate | undefined;
   close(): Promise<void>;
 }
 
@@ -249,6 +250,7 @@ async function startPeer(prelude: Prelude): Promise<Peer> {
     socket.on('error', () => socket.destroy());
     prelude(socket).then(
       () => {
+        if (!peer.certificate) return socket.destroy();
         const { certPem: cert, keyPem: key } = peer.certificate;
         const secured = new TLSSocket(socket, { isServer: true, cert, key });
         secured.on('error', () => socket.destroy());
@@ -318,6 +320,18 @@ describe('certificates that must not be taken', { timeout: 300_000 }, () => {
         // It speaks no more than TLS, so something fails after that.
         assert.doesNotMatch(failed[0]?.code ?? '', /^certificate_|^tls_|timeout$/, JSON.stringify(failed));
         assert.equal(failed.length, 1);
+      });
+
+      test('a handshake that is cut off may pass later, and is said to be no certificate', async () => {
+        peer.certificate = undefined;
+        const { tls, authenticate, operate } = await stagesOf();
+        assert.deepEqual(
+          [tls?.status, tls?.code, tls?.retryable],
+          ['failed', 'connection_lost', true],
+          JSON.stringify(tls),
+        );
+        assert.match(tls?.hint ?? '', /TLS/, 'says what to do');
+        assert.deepEqual([authenticate?.status, operate?.status], ['skipped', 'skipped']);
       });
 
       for (const { title: what, certificate, caPem, code } of cases)

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import fs from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DesiredConnection } from '../../src/contract/worker-protocol.ts';
@@ -138,6 +140,50 @@ describe('a change and its workers', () => {
     assert.match(
       workers.find((said: { worker: string }) => said.worker === 'leaver').message,
       /disconnected/,
+    );
+  });
+
+  test('deploy/?prove=true of the same revision makes a new round trip, whatever the one before gave', async () => {
+    const worker = await plugboard.addWorker('production', 'real');
+    while (!worker.isConnected) await sleep(5);
+    const target = createServer((socket) => socket.resume());
+    const listen = async (port: number) => {
+      target.listen(port, '127.0.0.1');
+      await once(target, 'listening');
+      return (target.address() as AddressInfo).port;
+    };
+    const port = await listen(0);
+    target.close();
+    const deploy = async () => outcomes(await plugboard.call('POST', `${one}deploy/?prove=true`)).workers[0];
+    const made = await plugboard.call('POST', `${one}?prove=true`, {
+      ...body,
+      fullUrl: `http://127.0.0.1:${port}/x`,
+    });
+    assert.match(outcomes(made).workers[0].message, /refused/);
+    try {
+      await listen(port);
+      assert.deepEqual(await deploy(), { worker: 'real', success: true });
+    } finally {
+      target.close();
+    }
+    const { success, message } = await deploy();
+    assert.equal(success, false, 'a target that went away is not called proven');
+    assert.match(message, /refused/);
+    const [{ workers }] = (await plugboard.call('GET', `${one}deployments/`)).body.resultList;
+    assert.equal(workers[0].step, 'unreachable');
+  });
+
+  test('a worker that only repeats what it saw before has not proved it', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const deploy = () => plugboard.call('POST', `${one}deploy/?prove=true&deployTimeoutMs=1000`);
+    const answer = deploy();
+    await worker.next('delta', (message) => message.seq > 1);
+    worker.verdict({ connection, revision: 1, step: 'valid' });
+    worker.verdict({ connection, revision: 1, step: 'connected', isRepeated: true });
+    assert.match(
+      outcomes(await answer).workers[0].message,
+      /no new round trip within 1000 ms; of the one before: it was connected/,
     );
   });
 
@@ -315,6 +361,23 @@ describe('who connects to a target first', () => {
 });
 
 describe('verdicts, health and events', () => {
+  test('what the database says of a write that failed is not logged: it may quote what was written', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const write = mock.method(plugboard.db, 'write', async () => {
+      throw Object.assign(new Error('invalid input: "Canary-r0w"'), { code: '22P02' });
+    });
+    try {
+      worker.verdict({ connection, revision: 1, step: 'connected' });
+      while (!plugboard.log.some((line) => line.includes('verdicts could not be stored'))) await sleep(5);
+    } finally {
+      write.mock.restore();
+    }
+    const text = plugboard.log.join('\n');
+    assert.doesNotMatch(text, /Canary-r0w/);
+    assert.match(text, /"code":"22P02"/, 'but what kind of failure it was');
+  });
+
   test('a worker cannot speak of a connection that its environment never had', async () => {
     const worker = await ScriptedWorker.connect(plugboard, 'w-1');
     await plugboard.call('POST', `${one}?async=true`, { ...body, deployToWorker: false });

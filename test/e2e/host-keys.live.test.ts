@@ -216,6 +216,58 @@ for (const database of ['SQLite', 'PostgreSQL'] as Database[])
       worker.close();
     });
 
+    check('a first pin is an event, for whoever may see the connection in that environment', async () => {
+      const worker = await enter('one');
+      await create('watched');
+      const { connection } = await desired(worker, 'watched');
+      const listen = async (environments: string[]) => {
+        const grants = [{ project: 'MyProject', permissions: ['CONNECTIONS:VIEW'], environments }];
+        const { token } = await ok('POST', '/apiops/tokens/', { name: environments.join(), grants });
+        const stream = await fetch(`${app!.url}/apiops/events/`, {
+          headers: { authorization: `Bearer ${token}` },
+        });
+        const reader = stream.body!.pipeThrough(new TextDecoderStream()).getReader();
+        let text = '';
+        return {
+          async until(word: string) {
+            while (!text.includes(word)) {
+              const { value, done } = await reader.read();
+              assert.ok(!done);
+              text += value;
+            }
+            return text;
+          },
+          end: () => reader.cancel(),
+        };
+      };
+      const [here, elsewhere] = [await listen(['production']), await listen(['test'])];
+      see(worker, connection, key('one'));
+      await desired(worker, 'watched');
+      // Neither the same again nor another one is a first pin.
+      see(worker, connection, key('one'));
+      see(worker, connection, key('two'));
+      await until('the other is known as refused', async () => Boolean((await statusIn('watched')).refused));
+      await ok('POST', `${path('watched')}deploy/?async=true`);
+      const [seen, unseen] = await Promise.all([here.until('deployed'), elsewhere.until('deployed')]);
+      const pins = seen.split('\n').filter((line) => line.includes('host-key-pinned'));
+      assert.deepEqual(
+        pins.map((line) => JSON.parse(line.replace('data: ', ''))),
+        [
+          {
+            project: 'MyProject',
+            connection: 'watched',
+            action: 'host-key-pinned',
+            environmentName: 'production',
+            ...key('one'),
+            by: 'worker:one',
+          },
+        ],
+      );
+      assert.doesNotMatch(unseen, /host-key-pinned/);
+      await Promise.all([here.end(), elsewhere.end()]);
+      worker.close();
+    });
+
     check(
       'another destination, a configured fingerprint and deletion forget the pin; another change keeps it',
       async () => {

@@ -10,7 +10,7 @@ import { connectors } from '../../src/connectors/connectors.ts';
 import { definitions } from '../../src/connectors/definitions.ts';
 import type { StageResult } from '../../src/contract/worker-protocol.ts';
 import { AppError } from '../../src/errors.ts';
-import { connectStream } from '../../src/worker/web-socket-channel.ts';
+import { connectStream } from '../../src/worker/connect-stream.ts';
 import { startWorker, type Worker } from '../../src/worker/worker.ts';
 import { type Answer, type Plugboard, startPlugboard } from '../harness/plugboard.ts';
 import { startOrSkip } from '../services/service.ts';

@@ -23,11 +23,15 @@ export interface ProftpdOptions {
   clientCaPem?: string;
   /** Further lines of the configuration, for both ports. */
   config?: string[];
+  /** Bytes that the account may upload; with it there is SFTP, too, on `sftpPort`. */
+  quotaBytes?: number;
 }
 
 export interface ProftpdService extends Service {
   /** Speaks FTP, plain and with AUTH TLS, on `port`; this one speaks TLS from the first byte. */
   readonly implicitPort: number;
+  /** Of SFTP, where there is a quota. */
+  readonly sftpPort: number;
   readonly user: string;
   readonly password: string;
   /** What the account takes for its root. */
@@ -42,9 +46,10 @@ export async function startProftpd(options: ProftpdOptions): Promise<ProftpdServ
   const ftpasswd = needProgram('proftpd', 'ftpasswd');
   const directory = await privateDirectory('proftpd');
   const at = (name: string) => join(directory.path, name);
-  const [port, implicitPort] = [await freePort(), await freePort()];
+  const [port, implicitPort, sftpPort] = [await freePort(), await freePort(), await freePort()];
   const user = 'transfer';
   const password = 'Canary-p4ss/w+rd=ftp';
+  const { quotaBytes } = options;
   const isRoot = process.getuid?.() === 0;
   const uid = isRoot ? 65534 : process.getuid!();
   const gid = isRoot ? 65534 : process.getgid!();
@@ -52,7 +57,8 @@ export async function startProftpd(options: ProftpdOptions): Promise<ProftpdServ
 
   const start = async () => {
     daemon = startDaemon(proftpd, ['-n', '-c', at('proftpd.conf')]);
-    for (const each of [port, implicitPort]) await waitForPort(daemon, each);
+    for (const each of [port, implicitPort, ...(quotaBytes === undefined ? [] : [sftpPort])])
+      await waitForPort(daemon, each);
   };
   const shutDown = async () => {
     if (!daemon) return;
@@ -89,11 +95,16 @@ export async function startProftpd(options: ProftpdOptions): Promise<ProftpdServ
     creating.child.stdin!.end(`${password}\n`);
     await creating;
     await chmod(at('passwd'), 0o600);
-    const shared = [
+    const quota = quotaBytes === undefined ? [] : await makeQuota(directory.path, user, quotaBytes);
+    const everywhere = [
       `AuthUserFile ${at('passwd')}`,
       'RequireValidShell off',
       'AllowOverwrite on',
       'DefaultRoot ~',
+      ...quota,
+    ];
+    const shared = [
+      ...everywhere,
       'TLSEngine on',
       `TLSRSACertificateFile ${at('cert.pem')}`,
       `TLSRSACertificateKeyFile ${at('key.pem')}`,
@@ -108,6 +119,9 @@ export async function startProftpd(options: ProftpdOptions): Promise<ProftpdServ
       at('proftpd.conf'),
       [
         'LoadModule mod_tls.c',
+        ...(quotaBytes === undefined
+          ? []
+          : ['quotatab', 'quotatab_file', 'sftp'].map((name) => `LoadModule mod_${name}.c`)),
         'ServerType standalone',
         'ServerName test',
         `Port ${port}`,
@@ -129,6 +143,18 @@ export async function startProftpd(options: ProftpdOptions): Promise<ProftpdServ
         ...shared.map((line) => `  ${line}`),
         '  TLSOptions UseImplicitSSL',
         '</VirtualHost>',
+        ...(quotaBytes === undefined
+          ? []
+          : [
+              '<VirtualHost 127.0.0.1>',
+              `  Port ${sftpPort}`,
+              ...everywhere.map((line) => `  ${line}`),
+              '  SFTPEngine on',
+              // As servers other than OpenSSH: what is there must go before a rename.
+              '  SFTPExtensions -posixRename',
+              `  SFTPHostKey ${at('host_key')}`,
+              '</VirtualHost>',
+            ]),
         '',
       ].join('\n'),
     );
@@ -138,6 +164,7 @@ export async function startProftpd(options: ProftpdOptions): Promise<ProftpdServ
       server: { name: 'ProFTPD', version: () => programVersion(proftpd, '-v') },
       port,
       implicitPort,
+      sftpPort,
       user,
       password,
       home,
@@ -152,4 +179,24 @@ export async function startProftpd(options: ProftpdOptions): Promise<ProftpdServ
     await stop();
     throw error;
   }
+}
+
+/** The tables of a quota of uploaded bytes, and a host key for SFTP; answers the lines that go with them. */
+async function makeQuota(directory: string, user: string, bytes: number): Promise<string[]> {
+  const [limits, tallies] = [join(directory, 'limits'), join(directory, 'tallies')];
+  const ftpquota = needProgram('proftpd', 'ftpquota');
+  await run(ftpquota, ['--create-table', '--type=limit', `--table-path=${limits}`]);
+  await run(ftpquota, ['--create-table', '--type=tally', `--table-path=${tallies}`]);
+  await run(ftpquota, [
+    '--add-record',
+    '--type=limit',
+    `--table-path=${limits}`,
+    `--name=${user}`,
+    '--quota-type=user',
+    '--limit-type=hard',
+    `--bytes-upload=${bytes}`,
+  ]);
+  const keygen = needProgram('OpenSSH', 'ssh-keygen');
+  await run(keygen, ['-q', '-t', 'ed25519', '-N', '', '-f', join(directory, 'host_key')]);
+  return ['QuotaEngine on', `QuotaLimitTable file:${limits}`, `QuotaTallyTable file:${tallies}`];
 }

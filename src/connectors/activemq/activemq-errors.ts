@@ -1,4 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifyTlsError, isHandshakeCutOff } from '../transport/tls-errors.ts';
 import type { ActiveMqSettings, BrokerTarget } from './activemq-settings.ts';
 import {
   OpenWireBrokerError,
@@ -68,6 +69,8 @@ export function classifyActiveMqError(error: unknown): AppError {
   if (error instanceof RangeError)
     return as('request_rejected', `The message cannot be encoded: ${error.message}`);
 
+  const secured = classifyTlsError(error);
+  if (secured) return secured;
   const { name, condition, description, message = '', code } = (error ?? {}) as AmqpFailure;
   if (condition) {
     const said = description ?? message ?? condition;
@@ -124,14 +127,17 @@ function codeOfException({ className, message }: OpenWireBrokerError): { code: E
 
 /** What a person can do about a failure of this broker. */
 export function adviceFor(
-  { code, details }: AppError,
+  failure: AppError,
   { port, tls }: BrokerTarget,
   { protocol }: ActiveMqSettings,
 ): string | undefined {
+  const { code, details } = failure;
   const ports =
     protocol === 'TCP'
       ? '61616 is usual for OpenWire, 61617 with TLS'
       : '5672 is usual for AMQP, 5671 with TLS';
+  const inClear = `without TLS the scheme is ${protocol === 'TCP' ? 'tcp' : 'amqp'}://`;
+  if (isHandshakeCutOff(failure)) return `${details.hint} Check the port (${ports}); ${inClear}.`;
   switch (code) {
     case 'connection_refused':
     case 'connect_timeout':
@@ -139,10 +145,7 @@ export function adviceFor(
       return `Check host and port (${ports}), and whether a firewall lets the worker through.`;
     case 'tls_failed':
     case 'tls_not_offered':
-      return (
-        details.hint ??
-        `Check the port (${ports}); without TLS the scheme is ${protocol === 'TCP' ? 'tcp' : 'amqp'}://.`
-      );
+      return details.hint ?? `Check the port (${ports}); ${inClear}.`;
     case 'protocol_error':
     case 'target_timeout':
     case 'connection_lost':

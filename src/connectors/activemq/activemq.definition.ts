@@ -288,7 +288,7 @@ export const activeMq = defineConnectionType({
     receive: defineOperation({
       title: 'Receive',
       description:
-        'Takes messages from the destination until there are maxMessages or the time is over. From a queue they are removed; of a topic only those are seen that arrive meanwhile.',
+        'Takes messages from the destination until there are maxMessages or 8 MiB of them, or the time is over. From a queue they are removed; of a topic only those are seen that arrive meanwhile.',
       input: Type.Object(
         {
           maxMessages: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: 'default 1' })),

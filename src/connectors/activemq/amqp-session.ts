@@ -9,15 +9,27 @@ import rhea, {
   type Session,
 } from 'rhea';
 import { AppError } from '../../errors.ts';
-import { describeBytes } from '../messaging/message-body.ts';
 import { abortable, abortError, within } from '../messaging/shared-client.ts';
 import { classifyActiveMqError } from './activemq-errors.ts';
 import { type ActiveMqSettings, type BrokerTarget, uniqueClientId } from './activemq-settings.ts';
+import { discardAborted } from './amqp-aborts.ts';
+import { bodySize, describeMessage } from './amqp-message.ts';
 import { AmqpTransaction } from './amqp-transaction.ts';
-import type { BrokerSession, OutgoingMessage, ReceivedMessage, SendOutcome } from './broker-session.ts';
+import {
+  type BrokerSession,
+  maxReceivedBytes,
+  type OutgoingMessage,
+  type ReceivedMessage,
+  type SendOutcome,
+} from './broker-session.ts';
 
 /** Messages of one call that wait for the broker's word at most; rhea's session holds 2048. */
 const window = 500;
+/**
+ * Messages that the broker may send on at a time. ActiveMQ Classic reads its queue only when credit is
+ * given or something is acknowledged, 200 messages at a time: all the credit at once would get no more.
+ */
+const creditStep = 100;
 /** Annotation by which JMS clients know the kind of message. */
 const jmsMessageType = 'x-opt-jms-msg-type';
 const jmsText = 5;
@@ -156,7 +168,7 @@ export class AmqpSession implements BrokerSession {
       }),
       receive: await attempt(async () => {
         const receiver = await this.#request(
-          this.#openReceiver(0, () => {}),
+          this.#openReceiver(() => {}),
           signal,
         );
         await this.#request(this.#closeLink(receiver), signal);
@@ -212,8 +224,18 @@ export class AmqpSession implements BrokerSession {
     this.#receivers++;
     try {
       if (this.#settings.acknowledgement === 'SESSION_TRANSACTED')
-        return await this.#within(signal, (transaction) => this.#take(limits, signal, transaction));
-      return await this.#take(limits, signal);
+        return await this.#within(signal, (transaction) =>
+          this.#take(limits, signal, transaction.session, transaction),
+        );
+      // Its own, since those that receive side by side would share what one takes in without an acknowledgement.
+      const session = this.#connection.create_session();
+      session.begin();
+      try {
+        return await this.#take(limits, signal, session);
+      } finally {
+        session.once('session_close', () => session.remove());
+        if (this.alive) session.close();
+      }
     } finally {
       this.#receivers--;
     }
@@ -222,33 +244,52 @@ export class AmqpSession implements BrokerSession {
   async #take(
     { maxMessages, timeoutMs }: { maxMessages: number; timeoutMs: number },
     signal: AbortSignal,
+    session: Session,
     transaction?: AmqpTransaction,
   ): Promise<ReceivedMessage[]> {
+    discardAborted(session);
     const taken: { message: Message; delivery: Delivery }[] = [];
+    let bytes = 0;
+    let granted = 0;
+    let isFull = false;
     let enough = () => {};
     const full = new Promise<void>((resolve) => {
-      enough = resolve;
+      enough = () => {
+        isFull = true;
+        resolve();
+      };
     });
+    const grant = (to: Receiver) => {
+      const more = Math.min(creditStep, maxMessages - granted);
+      if (more <= 0 || granted - taken.length > creditStep) return;
+      granted += more;
+      to.add_credit(more);
+    };
     let timer: NodeJS.Timeout | undefined;
+    let forget = () => {};
     let receiver: Receiver | undefined;
     try {
-      const onMessage = ({ message, delivery }: EventContext) => {
+      const onMessage = ({ message, delivery, receiver: from }: EventContext) => {
         if (!message || !delivery) return;
+        if (isFull) return void delivery.release();
+        bytes += bodySize(message);
         taken.push({ message, delivery });
-        if (taken.length >= maxMessages) enough();
+        if (taken.length >= maxMessages || bytes >= maxReceivedBytes) enough();
+        else grant(from!);
       };
-      receiver = await this.#request(
-        this.#openReceiver(maxMessages, onMessage, transaction?.session),
-        signal,
-      );
+      receiver = await this.#request(this.#openReceiver(onMessage, session), signal);
+      grant(receiver);
       const over = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, timeoutMs);
       });
-      await abortable(Promise.race([full, over, this.#settled<void>(() => {})]), signal);
-      const received = [...taken];
-      const messages = received.map(({ message }) => describeMessage(message));
-      if (transaction && received.length > 0) await this.#request(transaction.declare(), signal);
-      for (const { delivery } of received)
+      const ended = this.#settled<void>((resolve) => {
+        forget = resolve;
+      });
+      await abortable(Promise.race([full, over, ended]), signal);
+      isFull = true;
+      const messages = taken.map(({ message }) => describeMessage(message));
+      if (transaction && taken.length > 0) await this.#request(transaction.declare(), signal);
+      for (const { delivery } of taken)
         if (transaction) transaction.accept(delivery);
         else delivery.accept();
       if (transaction) await this.#request(transaction.commit(), signal);
@@ -260,6 +301,7 @@ export class AmqpSession implements BrokerSession {
       throw classifyActiveMqError(error);
     } finally {
       clearTimeout(timer);
+      forget();
     }
   }
 
@@ -393,7 +435,6 @@ export class AmqpSession implements BrokerSession {
   }
 
   #openReceiver(
-    credit: number,
     onMessage: (context: EventContext) => void,
     over: Connection | Session = this.#connection,
   ): Promise<Receiver> {
@@ -407,9 +448,7 @@ export class AmqpSession implements BrokerSession {
       });
       receiver.on('message', onMessage);
       receiver.on('receiver_open', () => {
-        if (!receiver.source?.address) return;
-        if (credit > 0) receiver.add_credit(credit);
-        resolve(receiver);
+        if (receiver.source?.address) resolve(receiver);
       });
       receiver.on('receiver_error', () => reject(receiver.error));
       receiver.on('receiver_close', () => reject(receiver.error ?? lost()));
@@ -522,44 +561,4 @@ function loginError(error: unknown): AppError {
   return failure.code === 'permission_denied'
     ? new AppError('authentication_failed', failure.message, { cause: error })
     : failure;
-}
-
-function describeMessage(message: Message): ReceivedMessage {
-  const { correlation_id, reply_to, subject, content_type, priority, creation_time, delivery_count } =
-    message;
-  const text = (value: unknown) => (Buffer.isBuffer(value) ? value.toString('hex') : String(value));
-  return {
-    messageId: message.message_id === undefined ? '' : text(message.message_id),
-    ...describeBody(message.body),
-    properties: plain(message.application_properties ?? {}) as Record<string, unknown>,
-    ...(correlation_id == null ? {} : { correlationId: text(correlation_id) }),
-    ...(reply_to == null ? {} : { replyTo: reply_to }),
-    ...(subject == null ? {} : { type: subject }),
-    ...(content_type == null ? {} : { contentType: String(content_type) }),
-    priority: priority ?? 4,
-    ...(creation_time == null ? {} : { timestamp: new Date(creation_time).toISOString() }),
-    redelivered: (delivery_count ?? 0) > 0,
-  };
-}
-
-function describeBody(body: unknown): { body: string; bodyEncoding: 'utf8' | 'base64' } {
-  if (typeof body === 'string') return { body, bodyEncoding: 'utf8' };
-  if (body === undefined || body === null) return { body: '', bodyEncoding: 'utf8' };
-  if (Buffer.isBuffer(body)) return describeBytes(body);
-  const { content } = body as { content?: unknown };
-  if (Buffer.isBuffer(content)) return describeBytes(content);
-  if (Array.isArray(content) && content.every((part) => Buffer.isBuffer(part)))
-    return describeBytes(Buffer.concat(content));
-  return { body: JSON.stringify(plain(content ?? body)), bodyEncoding: 'utf8' };
-}
-
-/** A value of AMQP as JSON has it: what rhea wraps by type is unwrapped, bytes are in base64. */
-function plain(value: unknown): unknown {
-  if (typeof value === 'bigint') return value.toString();
-  if (value instanceof Date) return value.toISOString();
-  if (Buffer.isBuffer(value)) return value.toString('base64');
-  if (Array.isArray(value)) return value.map(plain);
-  if (typeof value !== 'object' || value === null) return value;
-  if ('value' in value && 'type' in value) return plain(value.value);
-  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, plain(each)]));
 }

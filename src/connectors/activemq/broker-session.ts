@@ -20,6 +20,12 @@ export interface OutgoingMessage {
   readonly persistent: boolean;
 }
 
+/**
+ * Bodies that one call takes at most, about. Artemis reads no more than 20 MB of a queue on its disk without
+ * an acknowledgement, and holds text in two bytes a character.
+ */
+export const maxReceivedBytes = 8 * 1024 * 1024;
+
 export type SendOutcome = { messageId: string } | { error: AppError };
 
 /** A logged-in connection to a broker, by OpenWire or AMQP. */
@@ -31,7 +37,7 @@ export interface BrokerSession extends Shareable {
   prove(signal: AbortSignal): Promise<void>;
   /** Each message for itself, or all of them together; fails only when none was sent. */
   send(messages: readonly OutgoingMessage[], together: boolean, signal: AbortSignal): Promise<SendOutcome[]>;
-  /** Takes messages until there are enough or the time is over, and acknowledges them. */
+  /** Takes messages until there are enough (`maxReceivedBytes`, too) or the time is over, and acknowledges them. */
   receive(
     limits: { maxMessages: number; timeoutMs: number },
     signal: AbortSignal,

@@ -4,7 +4,13 @@ import { describeBytes } from '../messaging/message-body.ts';
 import { abortable, within } from '../messaging/shared-client.ts';
 import { classifyActiveMqError } from './activemq-errors.ts';
 import { type ActiveMqSettings, type BrokerTarget, uniqueClientId } from './activemq-settings.ts';
-import type { BrokerSession, OutgoingMessage, ReceivedMessage, SendOutcome } from './broker-session.ts';
+import {
+  type BrokerSession,
+  maxReceivedBytes,
+  type OutgoingMessage,
+  type ReceivedMessage,
+  type SendOutcome,
+} from './broker-session.ts';
 import {
   type Body,
   formatMessageId,
@@ -183,10 +189,14 @@ export class OpenWireSession implements BrokerSession {
     const full = new Promise<void>((resolve) => {
       enough = resolve;
     });
-    // The broker gives no more than that without an acknowledgement, so nothing has to be given back.
+    let bytes = 0;
+    // The broker gives no more than that without an acknowledgement, so little has to be given back.
+    const isFull = () => taken.length >= maxMessages || bytes >= maxReceivedBytes;
     const adding = connection.consume(destination, maxMessages, (message) => {
-      if (taken.length < maxMessages) taken.push(message);
-      if (taken.length >= maxMessages) enough();
+      if (isFull()) return;
+      taken.push(message);
+      bytes += bodySize(message.body);
+      if (isFull()) enough();
     });
     this.#consumers++;
     let messages: IncomingMessage[] = [];
@@ -196,7 +206,14 @@ export class OpenWireSession implements BrokerSession {
       const over = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, timeoutMs);
       });
-      await abortable(Promise.race([full, over]), signal).finally(() => clearTimeout(timer));
+      const stopPrompting = whileQuiet(
+        () => taken.length,
+        () => connection.prompt(consumer, destination, maxMessages),
+      );
+      await abortable(Promise.race([full, over]), signal).finally(() => {
+        clearTimeout(timer);
+        stopPrompting();
+      });
       messages = [...taken];
       if (acknowledgement === 'SESSION_TRANSACTED' && messages.length > 0) {
         const transaction = await this.#request(connection.begin(), signal);
@@ -258,6 +275,43 @@ export class OpenWireSession implements BrokerSession {
       ...(contentEncoding === undefined ? {} : { [contentEncodingProperty]: contentEncoding }),
       ...properties,
     };
+  }
+}
+
+/**
+ * Calls `prompt` while messages have come and no more do, less and less often. ActiveMQ Classic reads its
+ * queue 200 messages at a time, and again only when something is acknowledged, or it is asked to.
+ */
+function whileQuiet(count: () => number, prompt: () => void): () => void {
+  let timer: NodeJS.Timeout;
+  let before = 0;
+  let delayMs = firstPromptMs;
+  const look = () => {
+    const now = count();
+    const isQuiet = now === before;
+    before = now;
+    if (isQuiet && now >= leastToPrompt) prompt();
+    delayMs = isQuiet ? Math.min(delayMs * 2, lastPromptMs) : firstPromptMs;
+    timer = setTimeout(look, delayMs);
+  };
+  timer = setTimeout(look, delayMs);
+  return () => clearTimeout(timer);
+}
+
+const firstPromptMs = 25;
+const lastPromptMs = 1000;
+/** With fewer than that the broker has not stopped for want of an acknowledgement. */
+const leastToPrompt = 100;
+
+function bodySize(body: Body): number {
+  switch (body.kind) {
+    case 'text':
+      return body.text.length;
+    case 'bytes':
+    case 'other':
+      return body.bytes.length;
+    default:
+      return 64;
   }
 }
 

@@ -163,8 +163,6 @@ export async function secure(
   } catch (error) {
     if (error instanceof AppError && error.code === 'certificate_untrusted')
       note.hint('name the authority that signed it by trustStoreName or certificateName');
-    // A server that is starting accepts before it speaks TLS: the same may pass a moment later.
-    if (isCutOff(error)) throw new AppError('connection_lost', error.message, { cause: error });
     throw error;
   }
   secured.on('error', () => {});
@@ -179,13 +177,6 @@ export async function secure(
       'encrypted, but nobody verified whose certificate it is: whoever sits in between can read along',
     );
   return secured;
-}
-
-/** Whether the target closed the connection within the handshake, without a word on why. */
-function isCutOff(error: unknown): error is AppError {
-  if (!(error instanceof AppError) || error.code !== 'tls_failed') return false;
-  const { code } = (error.cause ?? {}) as { code?: unknown };
-  return error.cause === undefined || code === 'ECONNRESET' || code === 'EPIPE';
 }
 
 /** Resolves with the first chunk that satisfies `complete`; takes no more from the socket than has arrived. */

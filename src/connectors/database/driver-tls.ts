@@ -1,5 +1,4 @@
 import type { ConnectionOptions } from 'node:tls';
-import { AppError } from '../../errors.ts';
 import type { ConnectorContext } from '../connector.ts';
 import type { DatabaseConfig, DatabaseTarget } from './database-client.ts';
 import type { TlsDemand } from './dialect.ts';
@@ -46,34 +45,4 @@ export function tlsSettings(
     ...(certificateName === undefined ? {} : { certificateName }),
   });
   return { demand, verified, options: { ...options, rejectUnauthorized: verified } };
-}
-
-const untrusted = new Set([
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'CERT_UNTRUSTED',
-  'CERT_SIGNATURE_FAILURE',
-  'CERT_REVOKED',
-  'INVALID_CA',
-]);
-
-/** What a failed handshake of a driver that does TLS by itself means; undefined for other errors. */
-export function classifyHandshakeError(error: unknown): AppError | undefined {
-  const { code } = (error ?? {}) as { code?: unknown };
-  if (typeof code !== 'string') return undefined;
-  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
-    return new AppError('certificate_expired', undefined, { cause: error });
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return new AppError('certificate_wrong_host', undefined, { cause: error });
-  if (untrusted.has(code))
-    return new AppError('certificate_untrusted', undefined, {
-      cause: error,
-      details: { hint: 'name the authority that signed it by trustStoreName or certificateName' },
-    });
-  if (code === 'EPROTO' || code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS'))
-    return new AppError('tls_failed', undefined, { cause: error });
-  return undefined;
 }

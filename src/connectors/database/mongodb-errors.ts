@@ -16,8 +16,8 @@ import {
   type TopologyDescription,
 } from 'mongodb';
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifyTlsError } from '../transport/tls-errors.ts';
 import { classifySocketError } from './dialect.ts';
-import { classifyHandshakeError } from './driver-tls.ts';
 
 const codes: Readonly<Record<number, readonly [ErrorCode, hint?: string]>> = {
   6: ['connection_lost'],
@@ -79,7 +79,7 @@ export function classifyMongoError(
   if (error instanceof MongoNetworkError) {
     const { cause } = error;
     return (
-      classifyHandshakeError(cause) ??
+      classifyTlsError(cause) ??
       (cause instanceof MongoParseError || isBsonError(cause) ? classifyMongoError(cause) : undefined) ??
       classifySocketError(cause) ??
       new AppError('connection_lost', undefined, { cause: error })

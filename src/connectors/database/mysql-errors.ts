@@ -35,6 +35,10 @@ const numbers: Readonly<Record<number, readonly [ErrorCode, hint?: string]>> = {
   1969: ['target_timeout', 'max_statement_time of the server is over'],
   3024: ['target_timeout', 'max_execution_time of the server is over'],
   3118: ['authentication_failed', 'the account is locked'],
+  4150: [
+    'authentication_failed',
+    'the account is blocked after too many wrong passwords: FLUSH PRIVILEGES there unblocks it',
+  ],
   4151: ['authentication_failed', 'the account is locked'],
 };
 

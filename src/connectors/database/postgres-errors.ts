@@ -5,7 +5,7 @@ import { classifySocketError } from './dialect.ts';
 const states: Readonly<Record<string, readonly [ErrorCode, hint?: string]>> = {
   '28P01': [
     'authentication_failed',
-    'check user name and password; PostgreSQL also answers this for a user that does not exist',
+    'check user name and password; PostgreSQL also answers this for a user that does not exist, or whose password has expired (valid until)',
   ],
   '28000': [
     'authentication_failed',
@@ -20,6 +20,10 @@ const states: Readonly<Record<string, readonly [ErrorCode, hint?: string]>> = {
   '53300': [
     'target_busy',
     'the server has no connection left: lower maxPoolSize, also on the other workers, or raise max_connections',
+  ],
+  '53400': [
+    'quota_exceeded',
+    'a limit of the server, the role or the session, such as temp_file_limit, is reached',
   ],
   '57014': ['target_timeout', 'the server ended the statement, probably by its own statement_timeout'],
   '57P01': ['connection_lost'],
@@ -53,6 +57,11 @@ export function classifyPostgresError(error: unknown): AppError {
   if (code === '57014' && text.startsWith('COPY'))
     return new AppError('request_rejected', 'COPY FROM STDIN has nothing to read here', { cause: error });
   if (typeof code === 'string' && typeof severity === 'string' && /^[0-9A-Z]{5}$/.test(code)) {
+    if (code === '28000' && /not permitted to log in/.test(text))
+      return new AppError('authentication_failed', `${text} (SQLSTATE ${code})`, {
+        cause: error,
+        details: { hint: 'the account is locked, or a group: ALTER ROLE … LOGIN there' },
+      });
     const [known, hint] = states[code] ?? [classes[code.slice(0, 2)] ?? 'request_rejected'];
     return new AppError(known, `${text} (SQLSTATE ${code})`, {
       cause: error,

@@ -1,6 +1,6 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifyTlsError } from '../transport/tls-errors.ts';
 import { classifySocketError } from './dialect.ts';
-import { classifyHandshakeError } from './driver-tls.ts';
 
 const numbers: Readonly<Record<number, readonly [ErrorCode, hint?: string]>> = {
   229: ['permission_denied', 'grant the account what the statement needs'],
@@ -48,7 +48,7 @@ export function classifySqlServerError(error: unknown): AppError {
       ...(hint ? { details: { hint } } : {}),
     });
   }
-  const reached = classifyHandshakeError(cause) ?? classifySocketError(cause);
+  const reached = classifyTlsError(cause) ?? classifySocketError(cause);
   if (reached) return reached;
   switch (code) {
     case 'ELOGIN':
@@ -72,7 +72,7 @@ export function classifySqlServerError(error: unknown): AppError {
       return new AppError('request_rejected', message, { cause: error });
     default:
       return (
-        classifyHandshakeError(error) ??
+        classifyTlsError(error) ??
         classifySocketError(error) ??
         new AppError('protocol_error', undefined, { cause: error })
       );

@@ -318,7 +318,8 @@ describe('errors', () => {
       [{ code: 'ECONNECTION' }, 'connection_lost'],
       [{ code: 'EPROTOCOL' }, 'protocol_error'],
       [{ code: 'ETLS' }, 'tls_failed'],
-      [{ code: 'ESOCKET', originalCode: 'ERR_SSL_WRONG_VERSION_NUMBER' }, 'tls_failed'],
+      [{ code: 'ESOCKET', originalCode: 'ERR_SSL_WRONG_VERSION_NUMBER' }, 'tls_not_offered'],
+      [{ code: 'ESOCKET', originalCode: 'ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE' }, 'tls_failed'],
       [{}, 'target_error'],
     ] as const)
       assert.equal(failed(fields).code, expected, JSON.stringify(fields));

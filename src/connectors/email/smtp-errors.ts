@@ -1,4 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifyTlsError, isHandshakeCutOff } from '../transport/tls-errors.ts';
 import type { SmtpReply } from './smtp-reply.ts';
 import type { SmtpSettings } from './smtp-settings.ts';
 
@@ -17,6 +18,13 @@ export function classifySmtpError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   if (!(error instanceof Error)) return new AppError('target_error', undefined, { cause: error });
   const failure = error as SmtpFailure;
+  const tls = classifyTlsError(
+    // nodemailer puts a code of its own over the socket's.
+    failure.originalCode
+      ? Object.assign(new Error(failure.message), { code: failure.originalCode })
+      : failure,
+  );
+  if (tls) return tls;
   const hint = hintFor(failure);
   return new AppError(codeOf(failure), failure.message, { cause: error, details: hint ? { hint } : {} });
 }
@@ -57,7 +65,6 @@ function codeOf(failure: SmtpFailure): ErrorCode {
   }
   const system = systemCodes[originalCode ?? code ?? ''];
   if (system) return system;
-  if (/^ERR_(SSL|TLS)_/.test(originalCode ?? code ?? '')) return 'tls_failed';
   return code === 'ESOCKET' ? 'connection_lost' : 'target_error';
 }
 
@@ -115,7 +122,7 @@ export function advised(error: unknown, settings: SmtpSettings): AppError {
 /** What a person can do about a failure of this server. */
 export function adviceFor(error: AppError, { host, port, transport }: SmtpSettings): string | undefined {
   const gmail = /(^|\.)(gmail|googlemail)\.com\.?$/i.test(host);
-  switch (error.code) {
+  switch (isHandshakeCutOff(error) ? 'tls_failed' : error.code) {
     case 'authentication_failed':
       return gmail ? gmailHint : error.details.hint;
     case 'tls_not_offered':

@@ -1,5 +1,6 @@
 import { FTPError } from 'basic-ftp';
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifyTlsError } from '../transport/tls-errors.ts';
 
 const systemCodes: Record<string, ErrorCode> = {
   ECONNREFUSED: 'connection_refused',
@@ -19,18 +20,9 @@ export function classifyFtpError(error: unknown): AppError | undefined {
   if (error instanceof FTPError) return refusal(error);
   const { code } = error as { code?: unknown };
   const as = (ours: ErrorCode) => new AppError(ours, error.message, { cause: error });
-  if (typeof code === 'string') {
-    if (systemCodes[code]) return as(systemCodes[code]);
-    // The server's alerts name certificates too, and mean the client's.
-    if (/^ERR_SSL_.*(CERTIFICATE|UNKNOWN_CA)/.test(code))
-      return new AppError('tls_failed', 'The server refused the client certificate, or wants one', {
-        cause: error,
-        details: { hint: 'Name the keystore that holds the client certificate: keyStoreName.' },
-      });
-    if (/^ERR_SSL_/.test(code)) return as('tls_failed');
-    if (/CERT|SELF_SIGNED|UNABLE_TO/.test(code)) return as('certificate_untrusted');
-    if (/^ERR_(SSL|TLS)_/.test(code)) return as('tls_failed');
-  }
+  const tls = classifyTlsError(error);
+  if (tls) return tls;
+  if (typeof code === 'string' && systemCodes[code]) return as(systemCodes[code]);
   if (/^Timeout/i.test(error.message)) return as('target_timeout');
   if (/FIN packet|closed (the )?connection|is closed because|closed client|disconnected/i.test(error.message))
     return as('connection_lost');

@@ -7,6 +7,7 @@ import { describeTls } from '../transport/describe-tls.ts';
 import { abortError, SessionPool } from '../transport/session-pool.ts';
 import { classifySshError } from '../transport/ssh-errors.ts';
 import { readSshSettings, SshSession, type SshSettings } from '../transport/ssh-session.ts';
+import { isHandshakeCutOff } from '../transport/tls-errors.ts';
 import type { FileSession } from './file-session.ts';
 import { effectivePort, ftp } from './ftp.definition.ts';
 import { classifyFtpError } from './ftp-errors.ts';
@@ -282,12 +283,10 @@ function advised(error: unknown, { port, transport }: FtpSettings): AppError {
   return new AppError(failure.code, failure.message, { cause: error, details: { ...failure.details, hint } });
 }
 
-function adviceFor(
-  { code }: AppError,
-  port: number,
-  transport: FtpSettings['transport'],
-): string | undefined {
-  if (transport === 'implicit' && (code === 'tls_not_offered' || code === 'tls_failed') && port !== 990)
+function adviceFor(failure: AppError, port: number, transport: FtpSettings['transport']): string | undefined {
+  const { code } = failure;
+  const withoutTls = code === 'tls_not_offered' || code === 'tls_failed' || isHandshakeCutOff(failure);
+  if (transport === 'implicit' && withoutTls && port !== 990)
     return `Port ${port} may expect AUTH TLS: use useExplicit instead of useImplicit, or port 990.`;
   if (transport !== 'implicit' && code === 'target_timeout')
     return 'If the port speaks TLS from the first byte, use protocol FTPS with useImplicit.';

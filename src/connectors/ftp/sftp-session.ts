@@ -119,7 +119,9 @@ export class SftpSession implements FileSession {
       await this.#call<void>(signal, path, (done) =>
         this.#sftp.close(handle, (error) => done(error ?? undefined)),
       );
-      await this.#renameTo(temporary, target, path, overwrite, signal);
+      await this.#renameTo(temporary, target, path, overwrite, signal).catch(async (error: unknown) => {
+        throw (await this.#exists(temporary, signal)) ? error : takenAway(path, error);
+      });
     } catch (error) {
       if (this.alive)
         await this.#call<void>(signal, path, (done) =>
@@ -243,6 +245,8 @@ export class SftpSession implements FileSession {
       );
     } catch (error) {
       if (!(error instanceof AppError) || !/does not (know|support)/.test(error.message)) throw error;
+      // What is there goes only for something that is there in its place.
+      if (!(await this.#exists(temporary, signal))) throw error;
       await this.#call<void>(signal, path, (done) =>
         this.#sftp.unlink(target, (failed) => done(failed ?? undefined)),
       ).catch(() => {});
@@ -335,6 +339,11 @@ function sftpError(error: Error, path: string): AppError {
       return as('connection_lost', error.message);
     case 8:
       return as('request_rejected', 'the server does not support this request');
+    // Of later drafts, which servers use in this one.
+    case 14:
+      return as('quota_exceeded', 'the disk of the server is full');
+    case 15:
+      return as('quota_exceeded', 'the quota of the account is used up');
     case 4:
       return as(
         'request_rejected',
@@ -345,6 +354,14 @@ function sftpError(error: Error, path: string): AppError {
   if (/does not support/.test(error.message))
     return as('request_rejected', 'the server does not support this request');
   return as('connection_lost', error.message);
+}
+
+/** ProFTPD says yes to every write beyond a quota, and removes the file when it is closed. */
+function takenAway(path: string, cause: unknown): AppError {
+  return new AppError('quota_exceeded', `${path}: the server removed what it had taken`, {
+    cause,
+    details: { hint: 'The quota of the account may be used up, or a scanner of the server objects.' },
+  });
 }
 
 export function temporaryName(base: string): string {

@@ -1,4 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifyTlsError } from '../transport/tls-errors.ts';
 
 const codes: Record<string, ErrorCode> = {
   UND_ERR_CONNECT_TIMEOUT: 'connect_timeout',
@@ -25,8 +26,6 @@ const codes: Record<string, ErrorCode> = {
   EAI_AGAIN: 'name_not_resolved',
 };
 
-const tlsHint = 'The target may demand a client certificate.';
-
 /** An error of undici, of a socket or of a signal as one of ours; ours pass as they are. */
 export function classifyHttpError(error: unknown): AppError {
   if (error instanceof AppError) return error;
@@ -42,7 +41,7 @@ export function classifyHttpError(error: unknown): AppError {
   if (text.startsWith('HPE_') || name === 'HTTPParserError')
     return new AppError('protocol_error', 'The target does not speak HTTP/1.1', { cause: error });
   // In TLS 1.3 the target checks the client's certificate only after the handshake has succeeded here.
-  if (text.startsWith('ERR_SSL_') || text.startsWith('ERR_TLS_'))
-    return new AppError('tls_failed', undefined, { cause: error, details: { hint: tlsHint } });
+  const tls = classifyTlsError(error);
+  if (tls) return tls;
   return new AppError('internal_error', undefined, { cause: error });
 }

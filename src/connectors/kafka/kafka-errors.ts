@@ -1,4 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifyTlsError } from '../transport/tls-errors.ts';
 
 /** Error codes of the protocol that the connector acts on. */
 export const brokerErrors = {
@@ -89,13 +90,13 @@ export function classifyKafkaError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   if (error instanceof BrokerError)
     return new AppError(texts[error.code]?.[0] ?? 'request_rejected', error.message, { cause: error });
+  // With TLS 1.3 a broker's alerts may come after the handshake.
+  const tls = classifyTlsError(error);
+  if (tls) return tls;
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
   if (typeof code === 'string') {
     const socket = socketCodes[code];
     if (socket) return new AppError(socket, undefined, { cause: error });
-    // With TLS 1.3 a broker's alerts may come after the handshake.
-    if (code.startsWith('ERR_SSL_'))
-      return new AppError('tls_failed', 'The broker ended the TLS connection', { cause: error });
     if (code === 'PLT_KFK_AUTHENTICATION')
       return new AppError('authentication_failed', `The log-in failed: ${message}`, { cause: error });
     if (code.startsWith('PLT_KFK_'))

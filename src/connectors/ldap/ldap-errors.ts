@@ -1,4 +1,6 @@
+import type { PasswordPolicyValue } from 'ldapts';
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifyTlsError } from '../transport/tls-errors.ts';
 
 /** Result codes (RFC 4511, appendix A) that have a better name than "rejected". */
 const resultCodes: Record<number, [ErrorCode, string?]> = {
@@ -39,6 +41,24 @@ const activeDirectory: Record<string, string> = {
   '775': 'The account is locked.',
 };
 
+/** Why a log-in is refused, or useless, by the server's password policy (draft-behera-ldap-password-policy 6.2). */
+const policyErrors: Record<number, string> = {
+  0: 'The password has expired.',
+  1: 'The account is locked.',
+  2: 'The password must be changed first.',
+};
+
+/** What a person should know of the password that was taken; undefined: nothing. */
+export function policyHint(policy: PasswordPolicyValue | undefined): string | undefined {
+  const { error, graceAuthNsRemaining, timeBeforeExpiration } = policy ?? {};
+  if (error !== undefined && policyErrors[error]) return policyErrors[error];
+  if (graceAuthNsRemaining !== undefined)
+    return `The password has expired, and is taken ${graceAuthNsRemaining} more times.`;
+  if (timeBeforeExpiration !== undefined)
+    return `The password expires in ${Math.ceil(timeBeforeExpiration / 3600)} hours.`;
+  return undefined;
+}
+
 const systemCodes: Record<string, ErrorCode> = {
   ECONNREFUSED: 'connection_refused',
   EHOSTUNREACH: 'host_unreachable',
@@ -66,8 +86,12 @@ export function classifyLdapError(error: unknown): AppError | undefined {
     const said = `The server answered: ${error.message.replace(/\0/g, '').trim()}`;
     const subCode =
       result === 49 ? /\bdata ([0-9a-f]{3})\b/i.exec(error.message)?.[1]?.toLowerCase() : undefined;
-    return as(code, said, (subCode && activeDirectory[subCode]) || hint);
+    const { passwordPolicy } = error as { passwordPolicy?: PasswordPolicyValue };
+    const policy = policyErrors[passwordPolicy?.error ?? -1];
+    return as(code, said, policy ?? ((subCode && activeDirectory[subCode]) || hint));
   }
+  const tls = classifyTlsError(error);
+  if (tls) return tls;
   const { code } = error as { code?: unknown };
   if (typeof code === 'string' && systemCodes[code]) return as(systemCodes[code]);
   if (/Connection closed|Socket error|not established|socket has been ended/i.test(error.message))

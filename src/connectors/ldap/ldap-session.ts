@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
-import { Client, type Entry } from 'ldapts';
+import { Client, type Entry, PasswordPolicyControl, type PasswordPolicyValue } from 'ldapts';
 import { AppError } from '../../errors.ts';
 import type { Network } from '../connector.ts';
 import { abortError, type PooledSession } from '../transport/session-pool.ts';
@@ -113,9 +113,20 @@ export class LdapSession implements PooledSession {
     this.#end(new AppError('connection_lost', 'The session was ended'));
   }
 
-  /** Simple bind. The caller sees to it that neither name nor password is empty. */
-  bind(dn: string, password: string, signal: AbortSignal): Promise<void> {
-    return this.#run(signal, this.#timeoutMs, () => this.#client.bind(dn, password));
+  /**
+   * Simple bind; answers what the password policy of the server says of it. The caller sees to it that
+   * neither name nor password is empty.
+   */
+  async bind(dn: string, password: string, signal: AbortSignal): Promise<PasswordPolicyValue | undefined> {
+    const policy = new PasswordPolicyControl();
+    try {
+      await this.#run(signal, this.#timeoutMs, () => this.#client.bind(dn, password, [policy]));
+      return policy.value;
+    } catch (error) {
+      // A locked account is refused like a wrong password, and told apart by the policy alone.
+      if (resultCodeOf(error) !== undefined) Object.assign(error as Error, { passwordPolicy: policy.value });
+      throw error;
+    }
   }
 
   /** Searches page by page; `truncated` when there are more entries than the limit, or than the server tells. */

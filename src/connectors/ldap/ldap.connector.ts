@@ -8,7 +8,7 @@ import { describeTls } from '../transport/describe-tls.ts';
 import { SessionPool } from '../transport/session-pool.ts';
 import { checkAlternativeName, checkCommonName } from './certificate-name.ts';
 import { ldap, parseServerAddress } from './ldap.definition.ts';
-import { classifyLdapError, resultCodeOf } from './ldap-errors.ts';
+import { classifyLdapError, policyHint, resultCodeOf } from './ldap-errors.ts';
 import { fillFilter } from './ldap-filter.ts';
 import { LdapSession, type LdapSettings, type Search } from './ldap-session.ts';
 
@@ -79,8 +79,10 @@ export const ldapConnector = defineConnector<typeof ldap, LiveLdap>(ldap, {
       const opened = LdapSession.over(ready, settings);
       session = opened;
       await stages.run('authenticate', async (note) => {
-        await opened.bind(config.username, config.password, signal);
+        const policy = await opened.bind(config.username, config.password, signal);
         note.detail(`simple bind as ${config.username}`);
+        const advice = policyHint(policy);
+        if (advice) note.hint(advice);
       });
       await stages.run('operate', async (note) => {
         const { entries } = await opened.search(baseEntry(config), signal);

@@ -321,3 +321,55 @@ test('the test says what was seen, and what to do', async (t) => {
   assert.equal(badDn.authenticate?.status, 'failed');
   assert.match(badDn.authenticate?.hint ?? '', /distinguished name/);
 });
+
+test('what the password policy says of the account is told, but not of users', async (t) => {
+  const rule = (name: string, more: string) =>
+    `dn: cn=${name},dc=example,dc=com\nobjectClass: organizationalRole\nobjectClass: pwdPolicy\ncn: ${name}\npwdAttribute: userPassword\n${more}\n`;
+  const days = (count: number) =>
+    `${new Date(Date.now() - count * 86_400_000).toISOString().replace(/[-:T]|\.\d+/g, '')}`;
+  const service = await serve(t, {
+    config: ['moduleload ppolicy'],
+    databaseConfig: [
+      'overlay ppolicy',
+      'ppolicy_default "cn=standard,dc=example,dc=com"',
+      'ppolicy_use_lockout',
+      'access to attrs=userPassword by anonymous auth',
+      'access to * by * read',
+    ],
+    entries: [
+      entries,
+      rule('standard', 'pwdLockout: TRUE\npwdMaxFailure: 2\n'),
+      rule('month', 'pwdMaxAge: 2592000\npwdExpireWarning: 2592000\n'),
+      person(
+        'old',
+        `userPassword: Canary-old-1\npwdPolicySubentry: cn=month,dc=example,dc=com\npwdChangedTime: ${days(40)}\n`,
+      ),
+      person(
+        'soon',
+        `userPassword: Canary-soon-1\npwdPolicySubentry: cn=month,dc=example,dc=com\npwdChangedTime: ${days(29)}\n`,
+      ),
+    ].join('\n'),
+  });
+  if (!service) return;
+  const as = (uid: string, password: string) =>
+    config(service, { username: `uid=${uid},${people}`, password });
+
+  const soon = await stagesOf(as('soon', 'Canary-soon-1'));
+  assert.equal(soon.authenticate?.status, 'passed');
+  assert.match(soon.authenticate?.hint ?? '', /expires in \d+ hours/);
+  const old = await stagesOf(as('old', 'Canary-old-1'));
+  assert.equal(old.authenticate?.code, 'authentication_failed');
+  assert.equal(old.authenticate?.hint, 'The password has expired.');
+
+  const { authenticate } = open(t, config(service));
+  for (let time = 0; time < 2; time++)
+    assert.deepEqual(await authenticate('alice', wrongPassword), { authenticated: false });
+  assert.deepEqual(await authenticate('alice', passwords.alice), { authenticated: false }, 'she is locked');
+  const locked = await stagesOf(as('alice', passwords.alice));
+  assert.deepEqual(
+    [locked.authenticate?.code, locked.authenticate?.retryable, locked.authenticate?.hint],
+    ['authentication_failed', false, 'The account is locked.'],
+  );
+  const { search } = open(t, as('alice', passwords.alice));
+  await assert.rejects(search({ filter: '(uid=alice)' }), code('authentication_failed'));
+});

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { AppError } from '../../errors.ts';
 import type { Network } from '../connector.ts';
+import { classifyTlsError } from '../transport/tls-errors.ts';
 import { abortReason, type Channel, type Frame } from './outbox.ts';
 
 export interface StreamTarget {
@@ -214,19 +215,9 @@ function lost(cause?: unknown): AppError {
 /** An error of a connection that stood, as one of ours. */
 export function classifySocketError(error: unknown): AppError {
   if (error instanceof AppError) return error;
-  const { code = '', message = '' } = (error ?? {}) as { code?: unknown; message?: string };
-  const text = String(code);
-  if (/^ERR_SSL_.*(CERTIFICATE|UNKNOWN_CA)/.test(text))
-    return new AppError(
-      'tls_failed',
-      `The target refused the client certificate, or wants one (${message})`,
-      {
-        cause: error,
-        details: { hint: 'Name the keystore that holds the client certificate: keyStoreName.' },
-      },
-    );
-  if (text.startsWith('ERR_SSL_'))
-    return new AppError('tls_failed', `The TLS connection failed (${message})`, { cause: error });
-  if (text.startsWith('E')) return lost(error);
+  const tls = classifyTlsError(error);
+  if (tls) return tls;
+  const { code = '' } = (error ?? {}) as { code?: unknown };
+  if (String(code).startsWith('E')) return lost(error);
   return new AppError('internal_error', undefined, { cause: error });
 }

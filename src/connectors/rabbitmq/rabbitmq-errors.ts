@@ -1,4 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifyTlsError, isHandshakeCutOff } from '../transport/tls-errors.ts';
 import type { RabbitMqSettings } from './rabbitmq-settings.ts';
 
 interface AmqpFailure extends Error {
@@ -45,6 +46,8 @@ export function classifyRabbitMqError(error: unknown): AppError {
   const { code, message } = error as AmqpFailure;
   const as = (ours: ErrorCode, said: string, hint?: string) =>
     new AppError(ours, said, { cause: error, details: hint ? { hint } : {} });
+  const tls = classifyTlsError(error);
+  if (tls) return tls;
   if (typeof code === 'string' && systemCodes[code]) return as(systemCodes[code], message);
 
   // "404 (NOT-FOUND) with message "NOT_FOUND - no exchange 'x' in vhost '/'""
@@ -68,7 +71,6 @@ export function classifyRabbitMqError(error: unknown): AppError {
     );
   if (/Invalid frame|Frame|Expected|frame|handshake|secure/.test(message))
     return as('protocol_error', 'The target does not speak AMQP 0-9-1');
-  if (/^ERR_(SSL|TLS)_/.test(String(code))) return as('tls_failed', message);
   if (error instanceof RangeError || error instanceof TypeError)
     return as('request_rejected', `The message cannot be encoded: ${message}`);
   return as('target_error', message);
@@ -108,11 +110,12 @@ const vhostHint =
 
 /** What a person can do about a failure of this server. */
 export function adviceFor(
-  { code, details }: AppError,
+  failure: AppError,
   { port, tls }: { port: number; tls?: unknown },
   settings: RabbitMqSettings,
 ): string | undefined {
-  switch (code) {
+  const { code, details } = failure;
+  switch (isHandshakeCutOff(failure) ? 'tls_not_offered' : code) {
     case 'connection_refused':
     case 'connect_timeout':
     case 'host_unreachable':

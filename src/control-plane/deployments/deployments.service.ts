@@ -3,6 +3,7 @@ import type { AcceptedForm } from '../../contract/accepted-form.ts';
 import { joinSecrets } from '../../contract/masking.ts';
 import type { DesiredConnection, Verdict } from '../../contract/worker-protocol.ts';
 import { AppError } from '../../errors.ts';
+import { loggableError } from '../../loggable-error.ts';
 import type { Logger } from '../server/logger.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Database, Transaction } from '../store/database.ts';
@@ -23,7 +24,7 @@ import {
   verdictsOf,
   withdrawDeployment,
 } from './deployments.store.ts';
-import { HostKeys } from './host-keys.service.ts';
+import { type HostKeyPin, HostKeys } from './host-keys.service.ts';
 import { targetsOf } from './targets.ts';
 
 /** Collects what workers say of one connection from before its change is committed. */
@@ -49,6 +50,8 @@ class Watch implements DeploymentWatch {
   readonly revision: number;
   /** Latest verdict by worker id. */
   readonly said = new Map<string, Verdict>();
+  /** What a worker's last round trip gave, by worker id, when it was made before it was asked. */
+  readonly earlier = new Map<string, Verdict>();
   /** Ids of the workers that left meanwhile. */
   readonly gone = new Set<string>();
   held: Held | undefined;
@@ -137,12 +140,13 @@ interface Parts {
 /**
  * Which environment holds which revision, and what its workers make of it. Emits `changed` when
  * workers should be told, `committed` when an embedded one may begin while the disk is waited for,
- * `verdicts` after they are stored.
+ * `verdicts` after they are stored, `hostKeyPinned` likewise.
  */
 export class Deployments extends EventEmitter<{
   changed: [];
   committed: [];
   verdicts: [VerdictEvent];
+  hostKeyPinned: [HostKeyPin];
 }> {
   readonly hostKeys: HostKeys;
   readonly #parts: Parts;
@@ -152,7 +156,13 @@ export class Deployments extends EventEmitter<{
     super();
     this.setMaxListeners(0);
     this.#parts = parts;
-    this.hostKeys = new HostKeys({ ...parts, announce: () => this.emit('changed') });
+    this.hostKeys = new HostKeys({
+      ...parts,
+      announcePin: (pin) => {
+        this.emit('changed');
+        this.emit('hostKeyPinned', pin);
+      },
+    });
     parts.workers.on('gone', ({ id }) => {
       for (const watches of this.#watches.values())
         for (const watch of watches) {
@@ -249,7 +259,7 @@ export class Deployments extends EventEmitter<{
               success: false,
               message: watch.gone.has(worker.id)
                 ? 'disconnected before it answered; it catches up when it is back'
-                : `did not answer within ${options.timeoutMs} ms`,
+                : silence(watch, worker, options.timeoutMs),
             },
         ),
         open,
@@ -308,7 +318,8 @@ export class Deployments extends EventEmitter<{
     for (const verdict of verdicts)
       for (const watch of this.#watches.get(verdict.connection) ?? []) {
         if (verdict.step !== 'closed' && verdict.revision < watch.revision) continue;
-        watch.said.set(worker.id, verdict);
+        if (verdict.isRepeated) watch.earlier.set(worker.id, verdict);
+        else watch.said.set(worker.id, verdict);
         watch.wake();
       }
     this.emit('verdicts', { worker, verdicts });
@@ -422,7 +433,7 @@ export class Deployments extends EventEmitter<{
       };
     } catch (error) {
       log.error(
-        { connection: row.id, err: error },
+        { connection: row.id, err: loggableError(error) },
         'connection cannot be opened, its workers keep what they have',
       );
       return undefined;
@@ -545,6 +556,14 @@ function outcomeOf(
     default:
       return undefined;
   }
+}
+
+/** What is said of a worker that gave no answer in time. */
+function silence({ said, earlier }: Watch, { id }: ConnectedWorker, timeoutMs: number): string {
+  const last = earlier.get(id);
+  if (said.get(id)?.step !== 'valid' || !last) return `did not answer within ${timeoutMs} ms`;
+  const outcome = last.step === 'connected' ? 'it was connected' : last.message;
+  return `made no new round trip within ${timeoutMs} ms; of the one before: ${outcome}`;
 }
 
 function summary(environmentName: string, workers: WorkerOutcome[], open: boolean): EnvironmentOutcome {

@@ -24,8 +24,17 @@ interface Parts {
   db: Database;
   projectOf: (projectId: string) => Pick<ProjectRow, 'name' | 'environments'> | undefined;
   environmentId: (name: string) => string | undefined;
-  /** Tells the workers. */
-  announce: () => void;
+  /** Tells the workers, and whoever watches. */
+  announcePin: (pin: HostKeyPin) => void;
+}
+
+/** A key that an environment trusts from now on, since it was the first that was seen. */
+export interface HostKeyPin {
+  worker: ConnectedWorker;
+  project: string;
+  /** Name of the connection. */
+  connection: string;
+  key: HostKey;
 }
 
 type Connection = { id: string; project_id: string; type: string; masked: string };
@@ -93,24 +102,31 @@ export class HostKeys {
 
   /** Pins what a worker saw first; of two at a time the first commit wins, and the other is known as refused. */
   async record(worker: ConnectedWorker, sightings: readonly HostKeySighting[]): Promise<void> {
-    const { db, announce } = this.#parts;
-    for (const sighting of sightings)
-      if (isSighting(sighting) && (await db.write((tx) => this.#recordOne(tx, worker, sighting)))) announce();
+    const { db, announcePin } = this.#parts;
+    for (const sighting of sightings) {
+      if (!isSighting(sighting)) continue;
+      const pin = await db.write((tx) => this.#recordOne(tx, worker, sighting));
+      if (pin) announcePin(pin);
+    }
   }
 
-  async #recordOne(tx: Transaction, worker: ConnectedWorker, sighting: HostKeySighting): Promise<boolean> {
+  async #recordOne(
+    tx: Transaction,
+    worker: ConnectedWorker,
+    sighting: HostKeySighting,
+  ): Promise<HostKeyPin | undefined> {
     const { id: environmentId, name: environment } = worker.environment;
     const row = await holdConnection(tx, sighting.connection);
     const project = row && this.#parts.projectOf(row.project_id);
-    if (!row || !project || !this.concern(row.type)) return false;
-    if (!targetsOf(project, JSON.parse(row.environments)).includes(environment)) return false;
+    if (!row || !project || !this.concern(row.type)) return undefined;
+    if (!targetsOf(project, JSON.parse(row.environments)).includes(environment)) return undefined;
     const { server, algorithm } = sighting;
     const key = { server, algorithm, fingerprint: sighting.fingerprint.replace(/=$/, '') };
     const place = { connectionId: row.id, environmentId };
     const now = Date.now();
     if (!(await pinHostKey(tx, place, key, `worker:${worker.name}`, now))) {
       await noteRefusedHostKey(tx, place, key, now);
-      return false;
+      return undefined;
     }
     await recordAudit(tx, {
       actor: `worker:${worker.name}`,
@@ -120,7 +136,7 @@ export class HostKeys {
       details: { connection: row.id, environment, ...key },
     });
     await stampConnection(tx, row.id);
-    return true;
+    return { worker, project: project.name, connection: row.name, key };
   }
 
   /**

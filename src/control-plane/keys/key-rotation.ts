@@ -1,4 +1,5 @@
 import { AppError } from '../../errors.ts';
+import { loggableError } from '../../loggable-error.ts';
 import { recordAudit } from '../audit/audit.service.ts';
 import type { Caller } from '../auth/caller.ts';
 import type { Logger } from '../server/logger.ts';
@@ -113,7 +114,8 @@ export function createKeyRotation({
     } catch (error) {
       const message = error instanceof AppError ? error.message : 'It could not go on; the log says why';
       progress = { ...progress, state: 'failed', endedAt: new Date().toISOString(), message };
-      if (!stopping) log.error({ err: error }, 'the rotation of keys ended early; start it again');
+      if (!stopping)
+        log.error({ err: loggableError(error) }, 'the rotation of keys ended early; start it again');
     } finally {
       running = undefined;
     }

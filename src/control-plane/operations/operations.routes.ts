@@ -4,6 +4,7 @@ import { Type } from 'typebox';
 import { acceptsNdjson, NDJSON } from '../../contract/ndjson.ts';
 import { STAGES } from '../../contract/worker-protocol.ts';
 import { AppError, errorBody } from '../../errors.ts';
+import { loggableError } from '../../loggable-error.ts';
 import { answerItemStream, isItemStream, registerItemStreams } from '../../request-body/item-stream.ts';
 import type { Access } from '../auth/access.ts';
 import { definitionOf, invalid } from '../connections/body-checks.ts';
@@ -128,7 +129,10 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
       .then(
         ({ success, warnings }) => write({ type: 'finished', success, ...(warnings ? { warnings } : {}) }),
         (error) => {
-          request.log.error({ reqId: request.id, err: error }, 'a streamed test failed in an unknown way');
+          request.log.error(
+            { reqId: request.id, err: loggableError(error) },
+            'a streamed test failed in an unknown way',
+          );
           write({ type: 'error', ...errorBody(new AppError('internal_error'), request.id) });
         },
       )

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import Fastify, { type FastifyInstance, LogController, type onResponseHookHandler } from 'fastify';
 import type { WebSocketServer } from 'ws';
 import { type Channel, WORKER_STREAM_PATH } from '../../contract/channel.ts';
+import { loggableError } from '../../loggable-error.ts';
 import { registerJsonParser } from '../../request-body/json-body.ts';
 import { auditRoutes } from '../audit/audit.routes.ts';
 import { createAudit, purgeAudit } from '../audit/audit.service.ts';
@@ -222,7 +223,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
       purgeIdempotency(db),
       purgeLogIns(db, access),
       expiring.announce(events),
-    ]).catch((error) => log.warn({ err: error }, 'housekeeping failed; it is tried again'));
+    ]).catch((error) => log.warn({ err: loggableError(error) }, 'housekeeping failed; it is tried again'));
   }, housekeepingMs);
   housekeeping.unref();
 
@@ -239,7 +240,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
       ready = true;
       void rotation
         .resume()
-        .catch((error) => log.warn({ err: error }, 'the rotation of keys could not go on'));
+        .catch((error) => log.warn({ err: loggableError(error) }, 'the rotation of keys could not go on'));
       return url;
     },
     attachEmbedded(channel, environment) {

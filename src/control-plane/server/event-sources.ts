@@ -94,6 +94,21 @@ export function publishEvents(events: Events, { db, app, deployments, workers, p
     });
   });
 
+  deployments.on('hostKeyPinned', ({ worker, project, connection, key }) =>
+    events.publish({
+      event: 'connection',
+      data: {
+        project,
+        connection,
+        action: 'host-key-pinned',
+        environmentName: worker.environment.name,
+        ...key,
+        by: `worker:${worker.name}`,
+      },
+      scope: { project, connection, environment: worker.environment.name },
+    }),
+  );
+
   for (const state of ['come', 'gone'] as const)
     workers.on(state, (worker) =>
       events.publish({

@@ -31,6 +31,8 @@ export class ProofSchedule {
   /** Takes verdicts of one worker in; `colleagues` are all connected workers of its environment. */
   note(worker: ConnectedWorker, verdicts: Verdict[], colleagues: readonly ConnectedWorker[]): void {
     for (const verdict of verdicts) {
+      // What was seen before says nothing of the target as it is now: the answer to our question follows.
+      if (verdict.isRepeated) continue;
       const key = `${worker.environment.id}/${verdict.connection}`;
       if (verdict.step === 'valid') this.#valid(key, worker, verdict);
       else if (verdict.step === 'connected' || verdict.step === 'unreachable')

@@ -13,6 +13,7 @@ import {
   type UsageToken,
 } from '../../contract/worker-protocol.ts';
 import { AppError, ERRORS, type ErrorCode } from '../../errors.ts';
+import { loggableError } from '../../loggable-error.ts';
 import type { ConnectedWorker, ConnectedWorkers } from '../deployments/connected-workers.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
 import type { Database } from '../store/database.ts';
@@ -152,7 +153,7 @@ export class WorkerHub {
           }
         },
         (error) => {
-          this.#parts.log.error({ err: error }, 'worker could not be registered');
+          this.#parts.log.error({ err: loggableError(error) }, 'worker could not be registered');
           channel.close(1011, 'try again');
         },
       );
@@ -254,19 +255,28 @@ export class WorkerHub {
       case 'verdicts':
         if (!Array.isArray(message.items)) break;
         this.#parts.deployments.recordVerdicts(session, message.items).catch((error) => {
-          this.#parts.log.error({ err: error, worker: session.name }, 'verdicts could not be stored');
+          this.#parts.log.error(
+            { err: loggableError(error), worker: session.name },
+            'verdicts could not be stored',
+          );
         });
         break;
       case 'health':
         if (!Array.isArray(message.items)) break;
         this.#parts.recordHealth(session, message.items).catch((error) => {
-          this.#parts.log.error({ err: error, worker: session.name }, 'health could not be stored');
+          this.#parts.log.error(
+            { err: loggableError(error), worker: session.name },
+            'health could not be stored',
+          );
         });
         break;
       case 'host-keys':
         if (!Array.isArray(message.items)) break;
         this.#parts.recordHostKeys(session, message.items).catch((error) => {
-          this.#parts.log.error({ err: error, worker: session.name }, 'host keys could not be stored');
+          this.#parts.log.error(
+            { err: loggableError(error), worker: session.name },
+            'host keys could not be stored',
+          );
         });
         break;
       case 'stage-begun':
@@ -321,7 +331,7 @@ export class WorkerHub {
         }
       } catch (error) {
         this.#parts.log.error(
-          { err: error, environment: environment.name },
+          { err: loggableError(error), environment: environment.name },
           'workers could not be fed; trying again',
         );
         setTimeout(() => this.#pump(environment, 'all'), 1000).unref();
@@ -462,7 +472,7 @@ export class WorkerHub {
         { durable: false },
       );
     } catch (error) {
-      this.#parts.log.warn({ err: error }, 'last contact of workers could not be stored');
+      this.#parts.log.warn({ err: loggableError(error) }, 'last contact of workers could not be stored');
     }
   }
 

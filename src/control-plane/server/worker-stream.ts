@@ -1,15 +1,15 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { WebSocket, WebSocketServer } from 'ws';
-import type { Channel } from '../../contract/channel.ts';
+import type { WebSocketServer } from 'ws';
 import { AppError, errorBody } from '../../errors.ts';
+import { loggableError } from '../../loggable-error.ts';
+import { createWebSocketChannel } from '../../web-socket-channel.ts';
 import type { Environments } from '../environments/environments.service.ts';
 import type { Logger } from './logger.ts';
 import type { WorkerHub } from './worker-hub.ts';
 
 /** Frames carry whole snapshots, and operations of up to 64 MiB. */
 const maxFrameBytes = 512 * 1024 * 1024;
-const pingMs = 10_000;
 
 /** Accepts the WebSocket of workers that show an enrolment token, on the server's own port. */
 export async function acceptWorkers(
@@ -35,7 +35,8 @@ export async function acceptWorkers(
     if (!identity) return refuse(socket, '401 Unauthorized', new AppError('unauthorized_client'));
     streams.handleUpgrade(request, socket, head, (webSocket) => {
       const { enrollmentId, environment } = identity;
-      hub.attach(channelOf(webSocket, log), { id: enrollmentId, environment });
+      webSocket.on('error', (error) => log.debug({ err: loggableError(error) }, 'worker stream failed'));
+      hub.attach(createWebSocketChannel(webSocket), { id: enrollmentId, environment });
     });
   });
   return streams;
@@ -47,44 +48,4 @@ function refuse(socket: Duplex, status: string, error: AppError): void {
   socket.end(
     `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
-}
-
-function channelOf(webSocket: WebSocket, log: Logger): Channel {
-  const early: string[] = [];
-  let receive: ((text: string) => void) | undefined;
-  let alive = true;
-  const timer = setInterval(() => {
-    if (!alive) return webSocket.terminate();
-    alive = false;
-    webSocket.ping();
-  }, pingMs);
-  timer.unref();
-  webSocket.on('pong', () => {
-    alive = true;
-  });
-  webSocket.on('message', (data) => {
-    alive = true;
-    const text = data.toString();
-    if (receive) receive(text);
-    else early.push(text);
-  });
-  webSocket.on('error', (error) => log.debug({ err: error }, 'worker stream failed'));
-  webSocket.on('close', () => clearInterval(timer));
-  return {
-    send(text) {
-      if (webSocket.readyState === webSocket.OPEN) webSocket.send(text);
-    },
-    onMessage(listener) {
-      receive = listener;
-      for (const text of early.splice(0)) listener(text);
-    },
-    onClose(listener) {
-      webSocket.once('close', (code, reason) => listener(code, reason.toString()));
-    },
-    close(code = 1000, reason = '') {
-      webSocket.close(code, reason);
-      // A peer that is gone would keep the closing handshake open.
-      setTimeout(() => webSocket.terminate(), 1000).unref();
-    },
-  };
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { Type } from 'typebox';
 import { type Connector, defineConnector, type Logger } from '../../connectors/connector.ts';
 import type { AnyConnector } from '../../connectors/connectors.ts';
@@ -180,7 +181,7 @@ export function createLog(): Logger & { text(): string } {
   const lines: string[] = [];
   const write = (fields: object, message: string) => {
     const shown = Object.entries(fields).map(
-      ([name, value]) => `${name}=${value instanceof Error ? value.stack : JSON.stringify(value)}`,
+      ([name, value]) => `${name}=${value instanceof Error ? inspect(value) : JSON.stringify(value)}`,
     );
     lines.push(`${message} ${shown.join(' ')}`);
   };

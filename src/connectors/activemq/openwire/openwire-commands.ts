@@ -299,6 +299,22 @@ export function encodeAck(
   return framed(writer.int(ack.count).boolean(false)); // no poison cause
 }
 
+/** Sets the prefetch of a consumer; the broker looks at the queue again. */
+export function encodeConsumerControl(
+  answerable: Answerable,
+  { consumer, destination, prefetch }: { consumer: ObjectId; destination: Destination; prefetch: number },
+): Buffer {
+  return framed(
+    writeDestination(command(types.consumerControl, answerable), destination)
+      .boolean(false) // close
+      .nested(types.consumerId, (to) => writeConsumerId(to, consumer))
+      .int(prefetch)
+      .boolean(false) // flush
+      .boolean(false) // start
+      .boolean(false), // stop
+  );
+}
+
 export function encodeKeepAlive(answerable: Answerable): Buffer {
   return framed(command(types.keepAlive, answerable));
 }

@@ -6,6 +6,7 @@ import {
   decodeCommand,
   encodeAck,
   encodeConnectionInfo,
+  encodeConsumerControl,
   encodeConsumerInfo,
   encodeKeepAlive,
   encodeMessage,
@@ -208,6 +209,13 @@ export class OpenWireConnection {
       throw error;
     }
     return consumer;
+  }
+
+  /** Makes the broker look at the queue again for a consumer; not answered. */
+  prompt(consumer: ObjectId, destination: Destination, prefetch: number): void {
+    if (this.#ended) return;
+    const answerable = { commandId: ++this.#commandId, responseRequired: false };
+    this.#write(encodeConsumerControl(answerable, { consumer, destination, prefetch }));
   }
 
   /** Acknowledges messages in the order in which they came. */

@@ -6,7 +6,7 @@ import { after, test } from 'node:test';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { freePort } from '../../test/services/service.ts';
 import { AppError } from '../errors.ts';
-import { connectStream, streamUrl } from './web-socket-channel.ts';
+import { connectStream, streamUrl } from './connect-stream.ts';
 
 const servers: Server[] = [];
 after(() => {
@@ -24,9 +24,9 @@ async function listen(server: Server): Promise<string> {
 }
 
 /** A control plane's side of the stream; answers what it saw of the handshake. */
-async function listenForStreams(onStream: (socket: WebSocket) => void, autoPong = true) {
+async function listenForStreams(onStream: (socket: WebSocket) => void) {
   const server = createServer();
-  const streams = new WebSocketServer({ noServer: true, autoPong });
+  const streams = new WebSocketServer({ noServer: true });
   const handshakes: { url: string; authorization: string; extensions: string | undefined }[] = [];
   server.on('upgrade', (request, socket, head) => {
     handshakes.push({
@@ -69,41 +69,6 @@ test('frames travel both ways, with the credential in a header and without compr
     { url: '/base/apiops/worker-stream/', authorization: 'Bearer t0ken', extensions: undefined },
   ]);
   channel.close();
-});
-
-test('the close code of the control plane arrives, also when nobody listened yet', async () => {
-  const { url } = await listenForStreams((socket) => socket.close(4401, 'revoked'));
-  const channel = await connectStream({ url, token: 't' });
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  const [code, reason] = await new Promise<[number, string]>((resolve) =>
-    channel.onClose((...end) => resolve(end)),
-  );
-  assert.deepEqual([code, reason], [4401, 'revoked']);
-});
-
-test('a peer that stays silent is cut off', async () => {
-  const { url } = await listenForStreams(() => {}, false);
-  const channel = await connectStream({ url, token: 't', pingIntervalMs: 20 });
-  const code = await new Promise<number>((resolve) => channel.onClose(resolve));
-  assert.equal(code, 1006);
-});
-
-test('a peer that answers pings is kept', async () => {
-  const { url } = await listenForStreams(() => {});
-  const channel = await connectStream({ url, token: 't', pingIntervalMs: 50 });
-  let isClosed = false;
-  channel.onClose(() => {
-    isClosed = true;
-  });
-  await new Promise((resolve) => setTimeout(resolve, 600));
-  assert.equal(isClosed, false);
-  channel.close();
-});
-
-test('a binary frame is no frame of ours', async () => {
-  const { url } = await listenForStreams((socket) => socket.send(Buffer.from([1, 2, 3])));
-  const channel = await connectStream({ url, token: 't' });
-  assert.equal(await new Promise<number>((resolve) => channel.onClose(resolve)), 4400);
 });
 
 const refusing = (status: number, body: string, headers: Record<string, string> = {}) =>

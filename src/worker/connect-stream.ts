@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
 import { type Channel, WORKER_STREAM_PATH } from '../contract/channel.ts';
 import { AppError } from '../errors.ts';
+import { createWebSocketChannel } from '../web-socket-channel.ts';
 import { parseAddress } from './address.ts';
 
 export interface StreamOptions {
@@ -77,66 +78,6 @@ export function connectStream(options: StreamOptions): Promise<Channel> {
       });
     });
   });
-}
-
-/** A channel over a WebSocket of either side, with pings; a peer that stays silent is cut off (code 1006). */
-export function createWebSocketChannel(socket: WebSocket, pingIntervalMs = 10_000): Channel {
-  const early: string[] = [];
-  let receive: ((text: string) => void) | undefined;
-  let closed: ((code: number, reason: string) => void) | undefined;
-  let ended: { code: number; reason: string } | undefined;
-  let heardAt = performance.now();
-
-  const heard = () => {
-    heardAt = performance.now();
-  };
-  const timer = setInterval(() => {
-    if (performance.now() - heardAt > 3 * pingIntervalMs) socket.terminate();
-    else if (socket.readyState === socket.OPEN) socket.ping();
-  }, pingIntervalMs);
-  timer.unref();
-
-  socket.on('ping', heard);
-  socket.on('pong', heard);
-  socket.on('message', (data, isBinary) => {
-    heard();
-    if (isBinary) {
-      socket.close(4400, 'binary frame');
-      return;
-    }
-    const text = data.toString();
-    if (receive) receive(text);
-    else early.push(text);
-  });
-  // The close event follows every error and says what matters.
-  socket.on('error', () => {});
-  socket.once('close', (code, reason) => {
-    clearInterval(timer);
-    ended = { code, reason: reason.toString() };
-    closed?.(ended.code, ended.reason);
-  });
-
-  return {
-    send(text) {
-      if (socket.readyState === socket.OPEN) socket.send(text, () => {});
-    },
-    onMessage(listener) {
-      receive = listener;
-      queueMicrotask(() => {
-        for (const text of early.splice(0)) listener(text);
-      });
-    },
-    onClose(listener) {
-      closed = listener;
-      if (ended) {
-        const { code, reason } = ended;
-        queueMicrotask(() => listener(code, reason));
-      }
-    },
-    close(code = 1000, reason = '') {
-      socket.close(code, reason.slice(0, 120));
-    },
-  };
 }
 
 async function readText(response: IncomingMessage): Promise<string> {

@@ -240,10 +240,6 @@ test('SASL: the login module must be of the mechanism', () => {
     [sasl('OAUTHBEARER', `${bearer} required;`), /_sub/],
   ] as const)
     assert.throws(work, refused('invalid_configuration', said));
-  const { warnings } = settingsOf(
-    config({ 'sasl.jaas.config': `${plain} required username="u" password="p";` }),
-  );
-  assert.match(warnings.join(), /no effect/);
 });
 
 test('numbers must be numbers', () => {

@@ -6,7 +6,7 @@ export interface Tap {
   readonly port: number;
   /** What clients have sent so far, on all connections. */
   sent(): Buffer;
-  /** From now on nothing of what the server says arrives; connections stay. */
+  /** From now on nothing of what the server says or does arrives; connections stay. */
   mute(): void;
 }
 
@@ -15,19 +15,19 @@ export async function startTap(t: { after(dispose: () => Promise<void>): void },
   const chunks: Buffer[] = [];
   const sockets = new Set<Socket>();
   let isMute = false;
-  const keep = (socket: Socket, other: Socket) => {
+  const keep = (socket: Socket, other: Socket, mayTell: () => boolean) => {
     sockets.add(socket);
     socket.on('error', () => {});
-    socket.on('end', () => other.end());
+    socket.on('end', () => mayTell() && other.end());
     socket.on('close', () => {
       sockets.delete(socket);
-      other.destroy();
+      if (mayTell()) other.destroy();
     });
   };
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     const upstream = connect({ host: '127.0.0.1', port, allowHalfOpen: true });
-    keep(socket, upstream);
-    keep(upstream, socket);
+    keep(socket, upstream, () => true);
+    keep(upstream, socket, () => !isMute);
     socket.on('data', (bytes: Buffer) => {
       chunks.push(bytes);
       upstream.write(bytes);

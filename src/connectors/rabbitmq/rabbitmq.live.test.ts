@@ -323,6 +323,8 @@ suite('RabbitMQ', () => {
     assert.match(good.operate?.detail ?? '', /'durable', in which 0 messages wait; none was sent/);
     assert.equal(good.tls?.status, 'skipped');
 
+    const wrong = await stagesOf(config(server, { connectionFactoryPassword: 'Canary-wr0ng-passw0rd' }));
+    assert.match(wrong.authenticate?.detail ?? '', /\(PLAIN; the server offers [A-Z, -]*PLAIN/);
     const host = await stagesOf(config(server, { connectionFactoryVirtualHost: 'absent' }));
     assert.equal(host.authenticate?.code, 'request_rejected');
     assert.match(host.authenticate?.hint ?? '', /add_vhost/);

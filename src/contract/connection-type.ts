@@ -35,8 +35,11 @@ export interface ConnectionType<
     fault: (field: string, message: string) => void,
     form: 'stored' | 'resolved',
   ): void;
-  /** Remarks on a valid body that the writer should read (a setting without effect, a weak choice). */
-  remarks?(config: ConnectionConfig<Fields, Id>): string[];
+  /**
+   * Remarks on a valid body that the writer should read (a weak choice, a setting without effect).
+   * `idle` makes those on fields that were set though nothing makes use of them.
+   */
+  remarks?(config: ConnectionConfig<Fields, Id>, idle: IdleRemarks<Fields>): string[];
   /**
    * For fields whose destination is not their plain value: the set of places that the value leads
    * to, normalised. A change moves when the new set holds a place that the old one did not.
@@ -51,6 +54,9 @@ export interface ConnectionType<
   readonly notes?: readonly string[];
   readonly operations: Operations;
 }
+
+/** A remark for each of the fields that is neither unset nor at its default; `why` follows "has no effect, because". */
+export type IdleRemarks<Fields> = (names: readonly (keyof Fields & string)[], why: string) => string[];
 
 export interface OperationSchema<Input extends TSchema = TSchema, Output extends TSchema = TSchema> {
   readonly title: string;
@@ -445,3 +451,6 @@ export const tlsFields = {
 } satisfies Record<string, TSchema>;
 
 export type TlsFields = StaticFields<typeof tlsFields>;
+
+/** Names of `tlsFields`, for what is said of all of them. */
+export const tlsFieldNames = Object.keys(tlsFields) as (keyof TlsFields)[];

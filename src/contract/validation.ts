@@ -1,6 +1,6 @@
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import { AcceptedForm } from './accepted-form.ts';
-import type { ConnectionConfig, ConnectionType } from './connection-type.ts';
+import type { ConnectionConfig, ConnectionType, IdleRemarks } from './connection-type.ts';
 import { credentialParts } from './credential-url.ts';
 import { allFields, configSchema, innerSchema, type JsonSchema } from './definition-schema.ts';
 import { type FieldPath, formatFieldPath, parsePointer } from './field-path.ts';
@@ -77,7 +77,11 @@ export function parseConnection(
   for (const { field, message } of ruleFaults(definition, config)) faults.addMissing(field, message);
   if (!faults.hasWrongForm) refine(definition, config, form, faults);
   if (!faults.isEmpty) return { ok: false, faults: faults.list() };
-  const remarks = definition.remarks?.(config as ConnectionConfig<Record<string, never>>) ?? [];
+  const remarks =
+    definition.remarks?.(
+      config as ConnectionConfig<Record<string, never>>,
+      idleRemarks(definition, config),
+    ) ?? [];
   warnings.push(...remarks);
   const ordered = inOrder(definition, config);
   return {
@@ -87,6 +91,20 @@ export function parseConnection(
     kept,
     ...(form === 'stored' ? { accepted: new AcceptedForm(ordered, remarks) } : {}),
   };
+}
+
+function idleRemarks(
+  definition: ConnectionType,
+  config: Record<string, unknown>,
+): IdleRemarks<ConnectionType['fields']> {
+  const isSet = (name: string) => {
+    const value = config[name] ?? undefined;
+    if (value === undefined) return false;
+    const standard = (definition.fields[name] as { default?: unknown } | undefined)?.default;
+    return JSON.stringify(value) !== JSON.stringify(standard);
+  };
+  return (names: readonly string[], why) =>
+    names.filter(isSet).map((name) => `${name}: has no effect, because ${why}`);
 }
 
 /** Every field in order, null for what is unset, as Get answers it. */

@@ -2,6 +2,7 @@ import { lookup as systemLookup } from 'node:dns/promises';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Network } from '../connectors/connector.ts';
+import { describeCertificate } from '../connectors/transport/describe-tls.ts';
 import { classifyHandshakeError, HandshakeCutOff } from '../connectors/transport/tls-errors.ts';
 import { AppError } from '../errors.ts';
 import { formatAddress, type IpAddress, parseAddress } from './address.ts';
@@ -130,11 +131,16 @@ export function createNetwork(options: NetworkOptions): Network {
           host: name,
           socket,
         });
+        let shown: string[] = [];
+        // Before Node looks whether it can be trusted: afterwards there is nothing left to ask.
+        secured.prependOnceListener('secure', () => {
+          if (tls.rejectUnauthorized !== false) shown = describeCertificate(secured);
+        });
         const fail = (error: AppError) => {
           settle();
           secured.destroy();
           socket.destroy();
-          reject(error);
+          reject(withCertificate(error, shown));
         };
         const onAbort = () => fail(cancelled(signal!));
         const timer = setTimeout(
@@ -165,6 +171,13 @@ export function createNetwork(options: NetworkOptions): Network {
 }
 
 function ignore() {}
+
+/** A certificate that was not taken, with what it says of itself. */
+function withCertificate(error: AppError, shown: string[]): AppError {
+  if (!error.code.startsWith('certificate_') || shown.length === 0) return error;
+  const { code, message, cause, details } = error;
+  return new AppError(code, `${message}: ${shown.join(', ')}`, { cause, details });
+}
 
 function target(host: string, port: number): string {
   return host.includes(':') && !host.startsWith('[') ? `[${host}]:${port}` : `${host}:${port}`;

@@ -275,22 +275,25 @@ async function startPeer(prelude: Prelude): Promise<Peer> {
 
 const good = authority.issue({ commonName: 'peer.test', ips: [host] });
 
-const cases: { title: string; certificate: Certificate; caPem?: string; code: string }[] = [
+const cases: { title: string; certificate: Certificate; caPem?: string; code: string; shown: RegExp }[] = [
   {
     title: 'an expired certificate',
     certificate: authority.issue({ commonName: 'peer.test', ips: [host], expired: true }),
     code: 'certificate_expired',
+    shown: /subject peer\.test, issuer Plugboard Test CA, valid until \d{4}-\d\d-\d\d, EXPIRED/,
   },
   {
     title: 'a certificate for another name',
     certificate: authority.issue({ commonName: 'other.test', names: ['other.test'], ips: ['192.0.2.1'] }),
     code: 'certificate_wrong_host',
+    shown: /subject other\.test, issuer Plugboard Test CA, valid until/,
   },
   {
     title: 'a certificate of another authority',
     certificate: good,
     caPem: stranger.caPem,
     code: 'certificate_untrusted',
+    shown: /subject peer\.test, issuer Plugboard Test CA, valid until/,
   },
 ];
 
@@ -316,7 +319,16 @@ describe('certificates that must not be taken', { timeout: 300_000 }, () => {
 
       test('a good one is taken, so that it is the certificate which fails the others', async () => {
         peer.certificate = good;
-        const failed = Object.values(await stagesOf()).filter(({ status }) => status === 'failed');
+        const stages = await stagesOf();
+        const { tls } = stages;
+        const failed = Object.values(stages).filter(({ status }) => status === 'failed');
+        // Of some the stage goes on to what is said first within TLS.
+        if (tls?.status === 'passed')
+          assert.match(
+            tls.detail ?? '',
+            /subject peer\.test, issuer Plugboard Test CA, valid until \d{4}-\d\d-\d\d/,
+            'tells whom it met',
+          );
         // It speaks no more than TLS, so something fails after that.
         assert.doesNotMatch(failed[0]?.code ?? '', /^certificate_|^tls_|timeout$/, JSON.stringify(failed));
         assert.equal(failed.length, 1);
@@ -334,7 +346,7 @@ describe('certificates that must not be taken', { timeout: 300_000 }, () => {
         assert.deepEqual([authenticate?.status, operate?.status], ['skipped', 'skipped']);
       });
 
-      for (const { title: what, certificate, caPem, code } of cases)
+      for (const { title: what, certificate, caPem, code, shown } of cases)
         test(`${what} is refused in its stage`, async () => {
           peer.certificate = certificate;
           const { tls, authenticate, operate } = await stagesOf(caPem);
@@ -344,6 +356,7 @@ describe('certificates that must not be taken', { timeout: 300_000 }, () => {
             JSON.stringify(tls),
           );
           assert.ok(tls?.hint, 'says what to do');
+          assert.match(tls?.detail ?? '', shown, 'tells whose certificate it was');
           assert.deepEqual([authenticate?.status, operate?.status], ['skipped', 'skipped']);
         });
     });

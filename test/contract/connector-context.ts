@@ -6,7 +6,7 @@ import { KnownHostKeys } from '../../src/connectors/transport/known-host-keys.ts
 import type { ConfigOf, ConnectionType } from '../../src/contract/connection-type.ts';
 import type { TestResult } from '../../src/contract/worker-protocol.ts';
 import { createNetwork } from '../../src/worker/egress.ts';
-import { createEgressPolicy } from '../../src/worker/egress-policy.ts';
+import { createEgressPolicy, type EgressOptions } from '../../src/worker/egress-policy.ts';
 import { runTest } from '../../src/worker/run-test.ts';
 import { createTrust } from '../../src/worker/trust.ts';
 
@@ -17,10 +17,11 @@ export interface RecordedContext extends ConnectorContext {
   readonly logged: string[];
 }
 
-/** A context as the worker gives it, with the egress policy's defaults; `trust` defaults to the system's roots. */
+/** A context as the worker gives it; `trust` defaults to the system's roots, `egress` to the policy's defaults. */
 export function createContext(options: {
   signal: AbortSignal;
   trust?: Trust;
+  egress?: EgressOptions;
   /** Default none. */
   logRoots?: readonly string[];
 }): RecordedContext {
@@ -35,7 +36,7 @@ export function createContext(options: {
     name: 'subject',
     environment: 'test',
     log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },
-    network: createNetwork({ policy: createEgressPolicy() }),
+    network: createNetwork({ policy: createEgressPolicy(options.egress) }),
     trust: options.trust ?? createTrust(),
     logRoots: options.logRoots ?? [],
     hostKeys: new KnownHostKeys(),

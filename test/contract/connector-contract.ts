@@ -7,6 +7,7 @@ import type { CallContext, Connector, Trust } from '../../src/connectors/connect
 import type { ConfigOf, ConnectionType } from '../../src/contract/connection-type.ts';
 import type { StageName, StageResult, TestResult } from '../../src/contract/worker-protocol.ts';
 import { AppError, type ErrorCode } from '../../src/errors.ts';
+import type { EgressOptions } from '../../src/worker/egress-policy.ts';
 import { freePort } from '../services/service.ts';
 import { createContext, type RecordedContext, testConnection } from './connector-context.ts';
 import { type Peer, startPeer } from './peer.ts';
@@ -77,11 +78,15 @@ export async function connectorContract<D extends ConnectionType, Live>(
     return calls;
   };
 
-  const contract = (title: string, body: (c: Case<D, Live>, listeners: AbortListeners) => Promise<void>) =>
+  const contract = (
+    title: string,
+    body: (c: Case<D, Live>, listeners: AbortListeners) => Promise<void>,
+    egress: EgressOptions = {},
+  ) =>
     t.test(`${name}: ${title}`, { timeout: 4 * patienceMs }, async () => {
       const before = resources();
       const listeners = watchAbortListeners();
-      const c = new Case(subject);
+      const c = new Case(subject, egress);
       try {
         await body(c, listeners);
       } finally {
@@ -148,6 +153,22 @@ export async function connectorContract<D extends ConnectionType, Live>(
     for (const attempt of attempts(live, c))
       assert.equal((await failure(c, attempt, classify)).code, 'connection_refused');
   });
+
+  await contract(
+    'dials nothing that the egress policy forbids',
+    async (c) => {
+      const peer = await c.peer(() => {});
+      const config = subject.configAt({ host, port: peer.port, timeoutMs: 2000 });
+      const { stages } = await c.test(config);
+      const failed = stages.find(({ status }) => status === 'failed');
+      assert.equal(failed?.code, 'egress_denied', JSON.stringify(stages));
+      const live = await c.open(config);
+      for (const attempt of attempts(live, c))
+        assert.equal((await failure(c, attempt, classify)).code, 'egress_denied');
+      assert.equal(peer.count(), 0);
+    },
+    { deny: ['127.0.0.0/8', '::1'] },
+  );
 
   const { silentAt } = subject;
   if (silentAt !== 'unnoticed')
@@ -286,11 +307,12 @@ class Case<D extends ConnectionType, Live> {
   readonly #disposers: (() => Promise<void>)[] = [];
   #dials = 0;
 
-  constructor(subject: ConnectorSubject<D, Live>) {
+  constructor(subject: ConnectorSubject<D, Live>, egress: EgressOptions) {
     this.#subject = subject;
     this.#timer = setTimeout(() => this.#guard.abort(), 3 * patienceMs);
     const context = createContext({
       signal: this.#abort.signal,
+      egress,
       ...(subject.trust ? { trust: subject.trust } : {}),
     });
     const { network } = context;

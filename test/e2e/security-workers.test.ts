@@ -124,6 +124,95 @@ describe('workers in the all-in-one', () => {
     }
   });
 
+  test('security 8: no type and no transport reaches a metadata address', async () => {
+    const host = '169.254.169.254';
+    const logIn = { username: 'u', password: 'some-password' };
+    const jdbc = (jdbcUrl: string) =>
+      ['database', 'query', { sql: 'select 1' }, { jdbcUrl, ...logIn }] as const;
+    const attempts: (readonly [type: string, operation: string, input: object, body: object])[] = [
+      ['email', 'send', { to: ['a@b.example'], subject: 's', text: 't' }, { host, from: 'a@b.example' }],
+      [
+        'kafka',
+        'produce',
+        { messages: [{ value: 'v' }] },
+        { topicName: 't', bootstrapServers: `${host}:9092` },
+      ],
+      ['elasticsearch', 'search', { index: 'i' }, { elasticHostList: [{ host }] }],
+      jdbc(`jdbc:mysql://${host}/x`),
+      jdbc(`jdbc:sqlserver://${host};databaseName=x`),
+      jdbc(`jdbc:oracle:thin:@${host}:1521/x`),
+      jdbc(`jdbc:trino://${host}:8080/x?SSL=true`),
+      jdbc(`jdbc:hive2://${host}:10000/x`),
+      ['database', 'find', { collection: 'c' }, { jdbcUrl: `mongodb://${host}/x`, ...logIn }],
+      [
+        'ldap',
+        'search',
+        { filter: '(uid=a)' },
+        { serverAddress: `ldap://${host}`, baseDn: 'dc=a', ...logIn },
+      ],
+      ['ftp', 'list', {}, { protocol: 'FTP', host, ...logIn }],
+      ['ftp', 'list', {}, { protocol: 'SFTP', host, ...logIn }],
+      ['rabbitMq', 'publish', { body: 'b' }, { hostPortList: [{ host }] }],
+      ...(['TCP', 'AMQP'] as const).map(
+        (protocol) =>
+          [
+            'activeMq',
+            'send',
+            { body: 'b' },
+            {
+              activeMqConnectionProtocolType: protocol,
+              brokerURL: `${protocol.toLowerCase()}://${host}:61616`,
+              destinationType: 'QUEUE',
+              destinationName: 'q',
+            },
+          ] as const,
+      ),
+      ...['udp', 'tcp'].map(
+        (transport) =>
+          [
+            'snmp',
+            'notify',
+            { message: 'm' },
+            {
+              connectionString: `${transport}:${host}/162`,
+              securityOrCommunityName: 'public',
+              pduOidForMessage: '1.3.6.1',
+            },
+          ] as const,
+      ),
+      ['linux-script', 'run', { script: 'id' }, { hostName: host, ...logIn }],
+      ['ops-genie', 'createAlert', { message: 'm' }, { apiUrl: `http://${host}`, apiKey: 'some-api-key' }],
+      [
+        'ops-genie',
+        'createAlert',
+        { message: 'm' },
+        { apiUrl: 'https://example.com', apiKey: 'some-api-key', proxyUrl: `http://${host}:3128` },
+      ],
+      ...['TCP', 'UDP'].flatMap(
+        (transport) =>
+          [
+            ['graylog', 'log', { message: 'm' }, { hostname: host, transportType: transport }],
+            [
+              'syslog',
+              'log',
+              { message: 'm' },
+              { syslogServerHostname: host, syslogProtocolType: transport },
+            ],
+          ] as const,
+      ),
+    ];
+    for (const [index, [type, operation, input, body]] of attempts.entries()) {
+      const path = `${base}/metadata%20${index}/`;
+      const created = await call('POST', path, { type, name: `metadata ${index}`, ...body });
+      assert.equal(created.status, 200, `${type}: ${created.text}`);
+      const tested = (await call('POST', `${path}test/?timeoutMs=5000`)).body.results[0];
+      const failed = tested.stages.find(({ status }: { status: string }) => status === 'failed');
+      assert.equal(failed?.code, 'egress_denied', `${type}: ${JSON.stringify(tested)}`);
+      const used = await call('POST', `${path}operations/${operation}/?timeoutMs=5000`, input);
+      assert.deepEqual([used.status, used.body.error], [403, 'egress_denied'], `${type}: ${used.text}`);
+    }
+  });
+
   test('security 17: received, valid and connected are three things, and a later failure is seen', async () => {
     const path = `${base}/steps/`;
     const step = async () =>

@@ -9,6 +9,8 @@ export interface Certificate {
 export interface Authority {
   readonly caPem: string;
   issue(request: CertificateRequest): Certificate;
+  /** An authority that this one has signed; its `caPem` is its own certificate alone. */
+  subordinate(commonName: string): Authority;
 }
 
 export interface CertificateRequest {
@@ -19,6 +21,8 @@ export interface CertificateRequest {
   ips?: readonly string[];
   /** Valid until yesterday. */
   expired?: boolean;
+  /** Default 30. */
+  validDays?: number;
   /** For a client instead of a server. */
   client?: boolean;
 }
@@ -27,22 +31,30 @@ const dayMs = 86_400_000;
 
 /** A certificate authority of one test's own; its certificates are valid from yesterday for 30 days. */
 export function createAuthority(commonName = 'Plugboard Test CA'): Authority {
+  return authority(commonName);
+}
+
+type KeyPair = ReturnType<typeof createKeyPair>;
+
+function authority(commonName: string, signer?: { ca: KeyPair; subject: Name }): Authority {
   const ca = createKeyPair();
   const subject = [{ name: 'commonName', value: commonName }];
-  const certificate = createCertificate(ca.publicKey, subject, subject);
+  const certificate = createCertificate(ca.publicKey, subject, signer?.subject ?? subject);
   certificate.setExtensions([
     { name: 'basicConstraints', cA: true, critical: true },
     { name: 'keyUsage', keyCertSign: true, cRLSign: true, critical: true },
     { name: 'subjectKeyIdentifier' },
   ]);
-  certificate.sign(ca.privateKey, forge.md.sha256.create());
+  certificate.sign((signer?.ca ?? ca).privateKey, forge.md.sha256.create());
   const caPem = forge.pki.certificateToPem(certificate);
 
   return {
     caPem,
-    issue({ commonName, names = [], ips = [], expired = false, client = false }) {
+    subordinate: (name) => authority(name, { ca, subject }),
+    issue({ commonName, names = [], ips = [], expired = false, validDays = 30, client = false }) {
       const pair = createKeyPair();
       const issued = createCertificate(pair.publicKey, [{ name: 'commonName', value: commonName }], subject);
+      issued.validity.notAfter = new Date(Date.now() + validDays * dayMs);
       if (expired) {
         issued.validity.notBefore = new Date(Date.now() - 10 * dayMs);
         issued.validity.notAfter = new Date(Date.now() - dayMs);

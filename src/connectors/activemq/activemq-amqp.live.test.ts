@@ -232,6 +232,9 @@ for (const product of brokers)
       const good = await stagesOf(config(broker));
       assert.match(good.authenticate?.detail ?? '', /AMQP 1\.0, (ActiveMQ|apache-activemq-artemis) \d/);
       assert.match(good.operate?.detail ?? '', /may send and receive/);
+      const wrong = await stagesOf(config(broker, { password: 'Canary-wr0ng' }));
+      assert.equal(wrong.authenticate?.code, 'authentication_failed');
+      assert.match(wrong.authenticate?.detail ?? '', /the broker offers [A-Z, -]*PLAIN/);
       const { user, password } = broker.stranger;
       const forbidden = await stagesOf(config(broker, { username: user, password }));
       assert.equal(forbidden.operate?.code, 'permission_denied');

@@ -61,16 +61,34 @@ const honoured = new Set([
   'jms.connecttimeout',
 ]);
 
+/** Options of the whole client, which are read from the list and the first broker in it. */
+const ofClient = [...honoured].filter((name) =>
+  /^(randomize|connectiontimeout|jms\.(?!username|password))/.test(name),
+);
+
+/** The options that have an effect in this place. */
+function honouredFor(protocol: 'TCP' | 'AMQP', isFailover: boolean, isFirst: boolean): ReadonlySet<string> {
+  const others = protocol === 'TCP' ? /^amqp\./ : /^wireformat\./;
+  return new Set(
+    [...honoured].filter(
+      (name) =>
+        !others.test(name) && (isFailover || name !== 'randomize') && (isFirst || !ofClient.includes(name)),
+    ),
+  );
+}
+
 /** Reads a configuration; fails with `invalid_configuration` or `missing_reference`. */
 export function readSettings(config: ActiveMqConfig, ctx: ConnectorContext): ActiveMqSettings {
   const parsed = parseBrokerUrl(config.brokerURL);
   if ('fault' in parsed) throw invalid(`brokerURL ${parsed.fault}`);
   const protocol = config.activeMqConnectionProtocolType;
-  const shared = new Options(parsed.options, ctx);
+  const effective = honouredFor(protocol, parsed.failover, true);
+  const shared = new Options(parsed.options, ctx, effective);
   const isSecure = parsed.brokers.some(({ scheme }) => scheme === 'ssl' || scheme === 'amqps');
   const tls = isSecure ? ctx.trust.tls(config) : undefined;
-  const targets = parsed.brokers.map((broker): BrokerTarget => {
-    const own = new Options(broker.options, ctx, shared);
+  const effectiveBeyondFirst = honouredFor(protocol, parsed.failover, false);
+  const targets = parsed.brokers.map((broker, at): BrokerTarget => {
+    const own = new Options(broker.options, ctx, at === 0 ? effective : effectiveBeyondFirst, shared);
     const isOpenWire = protocol === 'TCP';
     return {
       host: broker.host,
@@ -87,7 +105,7 @@ export function readSettings(config: ActiveMqConfig, ctx: ConnectorContext): Act
       virtualHost: own.text('amqp.vhost'),
     };
   });
-  const first = new Options(parsed.brokers[0]?.options ?? [], { warn() {} }, shared);
+  const first = new Options(parsed.brokers[0]?.options ?? [], { warn() {} }, effective, shared);
   return {
     network: ctx.network,
     protocol,
@@ -130,11 +148,16 @@ export function orderedTargets({ targets, randomize }: ActiveMqSettings): readon
 class Options {
   readonly #values: Map<string, string>;
 
-  constructor(options: BrokerOption[], ctx: Pick<ConnectorContext, 'warn'>, shared?: Options) {
+  constructor(
+    options: BrokerOption[],
+    ctx: Pick<ConnectorContext, 'warn'>,
+    effective: ReadonlySet<string>,
+    shared?: Options,
+  ) {
     this.#values = new Map(shared === undefined ? [] : shared.#values);
     for (const { name, value } of options) {
       const known = name.toLowerCase().replace(/^(failover\.|nested\.|transport\.)+/, '');
-      if (honoured.has(known)) this.#values.set(known, value);
+      if (effective.has(known)) this.#values.set(known, value);
       // The name alone: what stands behind it may be a secret.
       else ctx.warn(`brokerURL: the option ${name} has no effect.`);
     }

@@ -8,6 +8,7 @@ import {
   optional,
   secret,
   text,
+  tlsFieldNames,
   tlsFields,
 } from '../../contract/connection-type.ts';
 import { credentialParts } from '../../contract/credential-url.ts';
@@ -231,15 +232,24 @@ export const activeMq = defineConnectionType({
         `has the scheme ${wrong.scheme}, but activeMqConnectionProtocolType ${config.activeMqConnectionProtocolType} needs ${allowed?.join(' or ')}`,
       );
   },
-  remarks(config) {
+  remarks(config, idle) {
     const remarks: string[] = [];
     const parsed = parseBrokerUrl(config.brokerURL);
     if ('fault' in parsed) return remarks;
     const secure = parsed.brokers.filter(({ scheme }) => scheme === 'ssl' || scheme === 'amqps');
     if (config.password != null && secure.length < parsed.brokers.length)
       remarks.push('brokerURL: not every broker is reached over TLS, so the password travels in clear');
-    if (!config.verifyCertificate && secure.length > 0)
+    if (secure.length === 0)
+      remarks.push(...idle(tlsFieldNames, 'no broker is reached by ssl:// or amqps://'));
+    else if (!config.verifyCertificate)
       remarks.push('verifyCertificate: is off, so neither chain nor host name of the broker is verified');
+    if (
+      config.activeMqConnectionProtocolType === 'AMQP' &&
+      config.sessionAcknowledgement === 'DUPS_OK_ACKNOWLEDGE'
+    )
+      remarks.push(
+        'sessionAcknowledgement: DUPS_OK_ACKNOWLEDGE acknowledges over AMQP as AUTO_ACKNOWLEDGE does',
+      );
     return remarks;
   },
   notes: [

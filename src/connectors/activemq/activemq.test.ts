@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { createContext } from '../../../test/contract/connector-context.ts';
 import { movedFields } from '../../contract/destination-binding.ts';
 import { parseConnection } from '../../contract/validation.ts';
 import { activeMq } from './activemq.definition.ts';
+import { readSettings } from './activemq-settings.ts';
 import { parseBrokerUrl } from './broker-url.ts';
 
 const minimal = {
@@ -82,6 +84,53 @@ test('what cannot be read is said without quoting the URL', () => {
     assert.ok('fault' in parsed, wrong);
     assert.doesNotMatch(parsed.fault, /canary/);
   }
+});
+
+test('an option of the broker URL that has no effect where it stands is named', () => {
+  const named = (activeMqConnectionProtocolType: 'TCP' | 'AMQP', brokerURL: string) => {
+    const parsed = parseConnection(activeMq, {
+      type: 'activeMq',
+      name: 'n',
+      destinationType: 'QUEUE',
+      destinationName: 'orders',
+      activeMqConnectionProtocolType,
+      brokerURL,
+    });
+    assert.ok(parsed.ok, JSON.stringify(parsed));
+    const ctx = createContext({ signal: new AbortController().signal });
+    readSettings(parsed.config as never, ctx);
+    return ctx.warnings.map((text) => /the option (\S+) has no effect/.exec(text)?.[1]);
+  };
+  assert.deepEqual(named('TCP', 'tcp://a:1?wireFormat.maxFrameSize=9000&amqp.vhost=x'), ['amqp.vhost']);
+  assert.deepEqual(named('AMQP', 'amqp://a:1?wireFormat.maxFrameSize=9000&amqp.vhost=x'), [
+    'wireFormat.maxFrameSize',
+  ]);
+  assert.deepEqual(named('TCP', 'tcp://a:1?randomize=false'), ['randomize'], 'of a failover list alone');
+  assert.deepEqual(named('TCP', 'failover:(tcp://a:1,tcp://b:2)?randomize=false'), []);
+  const ofClient = 'jms.sendTimeout=5&jms.clientID=c&connectionTimeout=5';
+  assert.deepEqual(named('TCP', `failover:(tcp://a:1?${ofClient},tcp://b:2?jms.userName=u)`), []);
+  assert.deepEqual(
+    named('TCP', `failover:(tcp://a:1,tcp://b:2?${ofClient})`),
+    ['jms.sendTimeout', 'jms.clientID', 'connectionTimeout'],
+    'the client is one, and takes them from the first',
+  );
+});
+
+test('acknowledging lazily is remarked on where the protocol has no such thing', () => {
+  const remarks = (protocol: 'TCP' | 'AMQP') => {
+    const parsed = parseConnection(activeMq, {
+      type: 'activeMq',
+      name: 'n',
+      destinationType: 'QUEUE',
+      destinationName: 'orders',
+      activeMqConnectionProtocolType: protocol,
+      brokerURL: `${protocol.toLowerCase()}://a:1`,
+      sessionAcknowledgement: 'DUPS_OK_ACKNOWLEDGE',
+    });
+    assert.ok(parsed.ok);
+    return parsed.warnings.filter((text) => text.startsWith('sessionAcknowledgement:')).length;
+  };
+  assert.deepEqual([remarks('TCP'), remarks('AMQP')], [0, 1]);
 });
 
 test('the scheme agrees with the protocol type', () => {

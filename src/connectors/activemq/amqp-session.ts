@@ -110,6 +110,7 @@ export class AmqpSession implements BrokerSession {
     });
     opened.catch(() => {});
     connection.connect();
+    const mechanisms = offeredMechanisms(connection);
     try {
       await within(opened, {
         timeoutMs: settings.connectTimeoutMs,
@@ -118,7 +119,7 @@ export class AmqpSession implements BrokerSession {
       });
     } catch (error) {
       session.destroy();
-      throw loginError(error);
+      throw loginError(error, mechanisms);
     }
     return session;
   }
@@ -556,9 +557,32 @@ function late(what: string, timeoutMs: number): AppError {
 }
 
 /** While logging in, a lack of rights means the credentials: there is nothing else yet to have a right to. */
-function loginError(error: unknown): AppError {
-  const failure = classifyActiveMqError(error);
-  return failure.code === 'permission_denied'
-    ? new AppError('authentication_failed', failure.message, { cause: error })
-    : failure;
+function loginError(error: unknown, mechanisms: readonly string[]): AppError {
+  const { code, message, details } = classifyActiveMqError(error);
+  if (code !== 'permission_denied' && code !== 'authentication_failed') return classifyActiveMqError(error);
+  const offered = mechanisms.length > 0 ? ` (the broker offers ${mechanisms.join(', ')})` : '';
+  return new AppError('authentication_failed', `${message}${offered}`, {
+    cause: error,
+    details: code === 'permission_denied' ? {} : details,
+  });
+}
+
+interface SaslFrame {
+  performative: { sasl_server_mechanisms?: string | string[] };
+}
+
+/** How the broker lets log in, once it has said so, which rhea keeps to itself. */
+function offeredMechanisms(connection: Connection): readonly string[] {
+  const offered: string[] = [];
+  const { sasl_transport: sasl } = connection as unknown as {
+    sasl_transport?: { on_sasl_mechanisms(frame: SaslFrame): void };
+  };
+  if (sasl) {
+    const take = sasl.on_sasl_mechanisms.bind(sasl);
+    sasl.on_sasl_mechanisms = (frame) => {
+      offered.push(...[frame.performative.sasl_server_mechanisms ?? []].flat());
+      take(frame);
+    };
+  }
+  return offered;
 }

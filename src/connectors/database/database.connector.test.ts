@@ -251,8 +251,8 @@ test('of MongoDB only what it can be trusted with reaches its driver', async () 
     assert.equal(failure.code, 'invalid_configuration');
     assert.match(failure.message, message);
   }
-  const { warnings } = await open({ jdbcUrl: url('tls=false'), maxStatements: 7 });
-  assert.match(warnings, /maxStatements: without effect for MONGODB/);
+  const { warnings } = await open({ jdbcUrl: url('tls=false'), maxConnectionAge: 7 });
+  assert.match(warnings, /maxConnectionAge: without effect for MONGODB/);
 });
 
 test('Trino gets passwords over TLS only, and headers that hold one line', async () => {

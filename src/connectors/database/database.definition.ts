@@ -33,6 +33,8 @@ const driverClasses: readonly (readonly [RegExp, DbType])[] = [
   [/^(io\.trino|io\.prestosql)\./, 'TRINO'],
 ];
 
+const cachesStatements: ReadonlySet<string> = new Set<DbType>(['POSTGRES', 'MYSQL', 'ORACLE']);
+
 const logKeys = '^(ApiProxyTraffic|PolicyCapture|AuditEvent|Application|UnsentMessage|TokenTraffic)$';
 
 const scalar = Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Null()]);
@@ -228,7 +230,7 @@ export const database = defineConnectionType({
     defaultLogSchema: optional(
       text({
         title: 'Log schema',
-        description: 'Schema of the log tables.',
+        description: 'Schema of the log tables; kept and returned, without effect here.',
         group: 'advanced',
         maxLength: 255,
       }),
@@ -238,7 +240,7 @@ export const database = defineConnectionType({
       {
         title: 'Log table schemas',
         description:
-          'Schema by kind of log: ApiProxyTraffic, PolicyCapture, AuditEvent, Application, UnsentMessage, TokenTraffic.',
+          'Schema by kind of log: ApiProxyTraffic, PolicyCapture, AuditEvent, Application, UnsentMessage, TokenTraffic. Kept and returned, without effect here.',
         group: 'advanced',
         default: {},
         namePattern: logKeys,
@@ -249,7 +251,7 @@ export const database = defineConnectionType({
       {
         title: 'Log table names',
         description:
-          'Table by kind of log: ApiProxyTraffic, PolicyCapture, AuditEvent, Application, UnsentMessage, TokenTraffic.',
+          'Table by kind of log: ApiProxyTraffic, PolicyCapture, AuditEvent, Application, UnsentMessage, TokenTraffic. Kept and returned, without effect here.',
         group: 'advanced',
         default: {},
         namePattern: logKeys,
@@ -308,7 +310,7 @@ export const database = defineConnectionType({
     if (url.password !== undefined && differs(password) && password !== url.password)
       fault('password', 'must agree with the one in jdbcUrl');
   },
-  remarks(config) {
+  remarks(config, idle) {
     const remarks: string[] = [];
     if (config.jdbcUrl !== undefined && !hasVariable(config.jdbcUrl)) {
       const { ignored } = parseJdbcUrl(config.jdbcUrl);
@@ -317,6 +319,18 @@ export const database = defineConnectionType({
     }
     if (config.initialPoolSize > config.maxPoolSize)
       remarks.push('initialPoolSize: more than maxPoolSize, which is opened instead');
+    if (!config.useCredentials) remarks.push(...idle(['username', 'password'], 'useCredentials is off'));
+    const { dbType, driverClassName } = config;
+    if (driverClassName !== undefined && dbTypeOfDriverClass(driverClassName) !== dbType)
+      remarks.push(`driverClassName: is kept but not used, as the database is ${dbType}`);
+    if (dbType !== undefined && !cachesStatements.has(dbType))
+      remarks.push(...idle(['maxStatements'], `statements of ${dbType} are not cached`));
+    remarks.push(
+      ...idle(
+        ['defaultLogSchema', 'logTableSchemaOverrides', 'logTableNameOverrides'],
+        'no log tables are written; it is kept for the programs that read it',
+      ),
+    );
     return remarks;
   },
   destinations: {

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createContext, testConnection, trustIn } from '../../../test/contract/connector-context.ts';
 import { type ConnectorSubject, connectorContract } from '../../../test/contract/connector-contract.ts';
 import { databaseConfig, rejected } from '../../../test/contract/database-subject.ts';
+import { startTap } from '../../../test/contract/tap.ts';
 import { createAuthority } from '../../../test/services/certificates.ts';
 import { type MariadbOptions, startMariadb } from '../../../test/services/mariadb.ts';
 import { type PostgresqlOptions, startPostgresql } from '../../../test/services/postgresql.ts';
@@ -400,7 +401,10 @@ for (const flavour of [postgres, mysql]) {
 
     const good = await stagesOf(trusted, flavour.verified, ours);
     assert.equal(good.success, true, JSON.stringify(good));
-    assert.match(good.tls?.detail ?? '', /TLSv1\.[23], .+, subject .+, issuer Plugboard Test CA, expires /);
+    assert.match(
+      good.tls?.detail ?? '',
+      /TLSv1\.[23], .+, subject .+, issuer Plugboard Test CA, valid until /,
+    );
     assert.deepEqual(good.warnings, []);
 
     const unknown = await stagesOf(trusted, flavour.verified, others);
@@ -504,6 +508,48 @@ test('PostgreSQL: the pool as the server sees it', async (t) => {
       assert.equal((await db.query('select 1')).rows.length, 1);
     }
   });
+
+  await t.test(
+    'connections are tested before use, after use and while they are idle, as configured',
+    async (t) => {
+      const tap = await startTap(t, server.port);
+      /** Requests so far: each ends in a Sync. */
+      const requests = () => tap.sent().toString('latin1').split('S\0\0\0\x04').length - 1;
+      const behindTap = (overrides: Partial<DatabaseConfig>) =>
+        open(t, {
+          ...named('tested', { maxPoolSize: 1, idleConnectionTestPeriod: 0, ...overrides }),
+          jdbcUrl: urlFor(postgres, { ...server, port: tap.port }, 'sslmode=disable'),
+        });
+      for (const testConnectionOnCheckout of [false, true])
+        for (const testConnectionOnCheckin of [false, true]) {
+          const db = await behindTap({ testConnectionOnCheckout, testConnectionOnCheckin });
+          await db.query('select 2');
+          await eventually(() => db.figures()['idle'], 1);
+          const before = requests();
+          await db.query('select 2');
+          await eventually(() => db.figures()['idle'], 1);
+          const tests = Number(testConnectionOnCheckout) + Number(testConnectionOnCheckin);
+          assert.equal(
+            requests() - before,
+            1 + tests,
+            `${testConnectionOnCheckout} ${testConnectionOnCheckin}`,
+          );
+          await db.close();
+        }
+      for (const idleConnectionTestPeriod of [0, 200]) {
+        const db = await behindTap({ idleConnectionTestPeriod });
+        await db.query('select 2');
+        await eventually(() => db.figures()['idle'], 1);
+        const before = requests();
+        if (idleConnectionTestPeriod > 0) await eventually(() => requests() >= before + 2, true);
+        else {
+          await sleep(1000);
+          assert.equal(requests(), before);
+        }
+        await db.close();
+      }
+    },
+  );
 
   await t.test('waiting longer than connectionTimeout is said to be the pool', async (t) => {
     const db = await open(t, named('full', { maxPoolSize: 1, connectionTimeout: 800 }));

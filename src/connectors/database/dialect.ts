@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { AppError } from '../../errors.ts';
 import type { Network, StageNote, Stages } from '../connector.ts';
+import { describeTls } from '../transport/describe-tls.ts';
 
 export interface Host {
   host: string;
@@ -166,12 +167,7 @@ export async function secure(
     throw error;
   }
   secured.on('error', () => {});
-  const { subject, issuer, valid_to } = secured.getPeerCertificate();
-  const nameOf = (from: { CN?: string | string[]; O?: string | string[] } | undefined) =>
-    from?.CN ?? from?.O ?? 'unnamed';
-  note.detail(
-    `${secured.getProtocol()}, ${secured.getCipher().name}, subject ${nameOf(subject)}, issuer ${nameOf(issuer)}, expires ${valid_to}`,
-  );
+  note.detail(describeTls(secured, tls.demand === 'prefer' ? 'as the server offers it' : 'as demanded'));
   if (!tls.verified)
     note.hint(
       'encrypted, but nobody verified whose certificate it is: whoever sits in between can read along',

@@ -26,6 +26,7 @@ export function tlsSettings(
   if (demand === 'none') {
     if (named)
       ctx.warn('jdbcUrl switches TLS off, so the truststore, keystore and certificate have no effect');
+    if (!verifyCertificate) ctx.warn('verifyCertificate has no effect, because TLS is not spoken');
     return { demand, verified: false, options: {} };
   }
   const trusted = Boolean(trustStoreName ?? certificateName);

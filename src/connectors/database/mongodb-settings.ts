@@ -68,7 +68,6 @@ export function mongoSettings(
 export function warnOfIdleFields(config: DatabaseConfig, ctx: ConnectorContext): void {
   const idle = [
     config.initialPoolSize > 1 && 'initialPoolSize',
-    config.maxStatements !== 100 && 'maxStatements',
     config.maxConnectionAge !== 180_000 && 'maxConnectionAge',
     config.testConnectionOnCheckin && 'testConnectionOnCheckin',
     !config.testConnectionOnCheckout && 'testConnectionOnCheckout',

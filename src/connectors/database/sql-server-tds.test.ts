@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createContext, testConnection } from '../../../test/contract/connector-context.ts';
 import { type ConnectorSubject, connectorContract } from '../../../test/contract/connector-contract.ts';
 import { databaseConfig } from '../../../test/contract/database-subject.ts';
+import { startPeer } from '../../../test/contract/peer.ts';
 import { AppError } from '../../errors.ts';
 import { databaseConnector } from './database.connector.ts';
 import type { database } from './database.definition.ts';
@@ -84,6 +85,12 @@ function oneRow(number: number, text: string): Buffer {
   ]);
 }
 
+/** ENVCHANGE: the log-in is to be repeated at another server. */
+const routed = ({ host, port }: { host: string; port: number }) => {
+  const target = Buffer.concat([Buffer.of(0), u16(port), shortText(host)]);
+  return token(0xe3, Buffer.concat([Buffer.of(20), u16(target.length), target, u16(0)]));
+};
+
 const begun = token(0xe3, Buffer.concat([Buffer.of(8, 8), Buffer.alloc(8, 7), Buffer.of(0)]));
 
 /** The password of a LOGIN7, whose bytes are sent with their halves changed and every other bit turned. */
@@ -95,7 +102,7 @@ function passwordIn(login: Buffer): string {
 const swapped = (byte: number) => ((byte << 4) | (byte >> 4)) & 0xff;
 
 /** A server that speaks TDS 7.4 as far as the tests go: log-ins, statements, attentions. */
-async function startTds(t: TestContext) {
+async function startTds(t: TestContext, leadsTo?: { host: string; port: number }) {
   const sockets = new Set<Socket>();
   const statements: string[] = [];
   let attentions = 0;
@@ -115,6 +122,7 @@ async function startTds(t: TestContext) {
         if (passwordIn(message) !== password) return refused(18456, 14, "Login failed for user 'sa'.");
         if (name === 'nowhere')
           return refused(4060, 11, 'Cannot open database "nowhere" requested by the login.');
+        if (name === 'elsewhere' && leadsTo) return Buffer.concat([routed(leadsTo), loginAccepted]);
         return loginAccepted;
       }
       case SQL_BATCH:
@@ -240,6 +248,24 @@ test('what the log-in is refused for is told', async (t) => {
   assert.match(hints[0]!, /password/);
   assert.match(hints[1]!, /locked/);
   assert.match(hints[2]!, /does not exist/);
+});
+
+test('a server that sends us on leads nowhere that the egress policy forbids', async (t) => {
+  const other = await startPeer(t, (socket) => socket.end());
+  const server = await startTds(t, { host: '127.0.0.1', port: other.port });
+  const config = configAt(server.port, {}, 'elsewhere');
+  const proven = async (deny: string[]) => {
+    const ctx = createContext({ signal: new AbortController().signal, egress: { deny } });
+    const live = await databaseConnector.open(config, ctx);
+    t.after(() => databaseConnector.close(live));
+    const failure = await databaseConnector.prove(live, call()).catch((error: unknown) => error);
+    assert.ok(failure instanceof AppError);
+    return failure.code;
+  };
+  assert.equal(await proven([`127.0.0.1:${other.port}`]), 'egress_denied');
+  assert.equal(other.count(), 0);
+  assert.equal(await proven([]), 'connection_lost', 'where it is allowed, it is followed');
+  assert.equal(other.count(), 1);
 });
 
 test('statements are bound by sp_executesql, and their answers read', async (t) => {

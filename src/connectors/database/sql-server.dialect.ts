@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { Connection, type ConnectionConfiguration, Request, TYPES } from 'tedious';
 import { AppError } from '../../errors.ts';
+import { describeTls } from '../transport/describe-tls.ts';
 import {
   type ConnectRequest,
   type DialectSettings,
@@ -32,10 +34,13 @@ export function sqlServerDialect(settings: DialectSettings): SqlDialect {
       const { socket, host } = await dialInTurn(settings, request);
       socket.on('error', () => {});
       try {
-        describeTls(settings, request);
+        skipTls(settings, request);
         return await request.stages.run('authenticate', async (note) => {
-          const session = await logIn(settings, socket, host, request);
-          note.detail(`user ${settings.user}, ${settings.tls.demand === 'none' ? 'in clear' : 'within TLS'}`);
+          let protection = 'in clear';
+          const session = await logIn(settings, socket, host, request, (secured) => {
+            protection = `within ${describeTls(secured, 'TDS')}`;
+          });
+          note.detail(`user ${settings.user}, ${protection}`);
           return session;
         });
       } catch (error) {
@@ -46,7 +51,7 @@ export function sqlServerDialect(settings: DialectSettings): SqlDialect {
   };
 }
 
-function describeTls({ tls }: DialectSettings, { stages }: ConnectRequest): void {
+function skipTls({ tls }: DialectSettings, { stages }: ConnectRequest): void {
   stages.skip(
     'tls',
     tls.demand === 'none'
@@ -60,6 +65,7 @@ async function logIn(
   socket: Socket,
   host: Host,
   { signal, lost }: ConnectRequest,
+  onSecured: (secured: TLSSocket) => void,
 ): Promise<SqlServerSession> {
   const { user, password, database, parameters, tls, timeoutMs, network } = settings;
   const { ca, cert, key, passphrase } = tls.options;
@@ -100,6 +106,7 @@ async function logIn(
   };
   const connection = new Connection(configuration);
   connection.on('error', () => {});
+  connection.on('secure', onSecured);
   // The driver's own error of a refused log-in has the text alone: why is in the number.
   let refusal: { number: number; message: string } | undefined;
   connection.on('errorMessage', (told: { number: number; message: string }) => {

@@ -51,7 +51,14 @@ function contentType(of: string, value: string) {
   });
 }
 
-const phases = ['enableHotPhase', 'enableWarmPhase', 'enableColdPhase', 'enableDeletePhase'] as const;
+/** Each phase's switch, and what belongs to it. */
+const phaseFields = [
+  ['enableHotPhase', 'maxAgeOfRollover', 'maxIndexSizeOfRollover', 'maxDocCountOfRollover'],
+  ['enableWarmPhase', 'numberOfReplicasForWarm', 'maxNumShardsForShrink', 'maxNumSegmentsForForceMerge'],
+  ['enableColdPhase', 'minAgeOfCold', 'numberOfReplicasForCold'],
+  ['enableDeletePhase', 'minAgeOfDelete'],
+] as const;
+const phases = phaseFields.map(([phase]) => phase);
 
 const indexNameInput = Type.String({
   minLength: 1,
@@ -520,11 +527,18 @@ export const elasticsearch = defineConnectionType({
     if (policy && phases.every((phase) => policy[phase] === false))
       fault('indexLifecyclePolicy', `at least one phase must be on: ${phases.join(', ')}`);
   },
-  remarks(config) {
+  remarks(config, idle) {
     const remarks: string[] = [];
     const schemes = new Set(config.elasticHostList.map(({ scheme }) => scheme));
-    if (config.encryptCommunication && !schemes.has('https'))
-      remarks.push('encryptCommunication: has no effect, because no host has the scheme https');
+    if (!schemes.has('https'))
+      remarks.push(
+        ...idle(
+          ['encryptCommunication', 'verifyCertificate', 'disableHostnameVerification'],
+          'no host has the scheme https',
+        ),
+      );
+    if (!config.authenticate)
+      remarks.push(...idle(['elasticUsername', 'elasticPassword'], 'authenticate is off'));
     if (config.authenticate && schemes.has('http'))
       remarks.push('authenticate: the password travels in clear to the hosts with scheme http');
     if (!config.verifyCertificate && schemes.has('https'))
@@ -540,9 +554,49 @@ export const elasticsearch = defineConnectionType({
     for (const name of ['caCertInPkcs12File', 'caInPemFile', 'caKeystoreFile', 'caTruststoreFile'] as const)
       if (config[name] != null && !effective.includes(name))
         remarks.push(`${name}: is kept but not used with these settings of encryptCommunication`);
+    const settings = 'the settings of encryptCommunication do not use it';
+    if (!effective.includes('caKeystoreFile')) remarks.push(...idle(['caKeystoreFilePass'], settings));
+    const opensTruststore =
+      effective.includes('caCertInPkcs12File') ||
+      (effective.includes('caTruststoreFile') && config.caTruststoreFile != null);
+    if (!opensTruststore) remarks.push(...idle(['caTruststoreFilePass'], settings));
+    remarks.push(
+      ...idle(
+        [
+          'caCertInPkcs12FileContentType',
+          'caInPemFileContentType',
+          'caKeystoreFileContentType',
+          'caTruststoreFileContentType',
+        ],
+        'the file is read as what encryptCommunicationType says',
+      ),
+    );
+    if (config.elasticsearchType === 'READ')
+      remarks.push(
+        ...idle(['bulkBufferCapacity', 'bulkFlushIntervalMs', 'bulkMaxBatchSize'], 'READ refuses bulk'),
+      );
     if (!config.administrate)
-      for (const name of ['indexTemplateCreated', 'indexLifecyclePolicyCreated'] as const)
-        if (config[name]) remarks.push(`${name}: has no effect unless administrate is on`);
+      remarks.push(...idle(['indexTemplateCreated', 'indexLifecyclePolicyCreated'], 'administrate is off'));
+    if (!config.indexTemplateCreated)
+      remarks.push(
+        ...idle(
+          [
+            'indexTemplateName',
+            'indexTemplateNumberOfShards',
+            'indexTemplateNumberOfReplicas',
+            'indexTemplateRefreshInterval',
+          ],
+          'indexTemplateCreated is off',
+        ),
+      );
+    if (!config.indexLifecyclePolicyCreated)
+      remarks.push(...idle(['indexLifecyclePolicy'], 'indexLifecyclePolicyCreated is off'));
+    else
+      for (const [phase, ...names] of phaseFields)
+        if (config.indexLifecyclePolicy?.[phase] === false)
+          for (const name of names)
+            if (config.indexLifecyclePolicy[name] != null)
+              remarks.push(`indexLifecyclePolicy.${name}: has no effect, because ${phase} is off`);
     if (config.administrate && config.indexName == null)
       remarks.push('indexName: is not set, so no template and no first index can be made');
     if (config.elasticsearchType === 'READ_WRITE' && /[*,]/.test(config.indexName ?? ''))

@@ -214,6 +214,25 @@ for (const product of searchProducts)
       assert.equal((await failed(search({ query: { nonsense: {} } }))).code, 'request_rejected');
     });
 
+    await t.test('routing and pipeline reach the cluster, of a document and of a bulk', async (s) => {
+      const indexName = freshIndex();
+      const { index, bulk, search } = await open(s, { ...at(node.port), indexName });
+      await index({ id: '1', document: { n: 1 }, routing: 'left', refresh: 'true' });
+      await bulk({ actions: [{ id: '2', document: { n: 2 }, routing: 'right' }] });
+      await index({ id: '3', document: { n: 3 }, refresh: 'true' });
+      const { hits } = await search({ query: { exists: { field: '_routing' } }, sort: [{ n: 'asc' }] });
+      assert.deepEqual(
+        hits.map(({ id }) => id),
+        ['1', '2'],
+      );
+      const found = async (value: string) =>
+        (await search({ query: { term: { _routing: value } } })).hits.map(({ id }) => id);
+      assert.deepEqual([await found('left'), await found('right')], [['1'], ['2']]);
+      const refused = await failed(index({ document: { n: 4 }, pipeline: 'there-is-none' }));
+      // The embedded node runs no pipelines, and says so only when it is asked for one.
+      assert.match(JSON.stringify([refused.message, refused.details]), /there-is-none|no ingest nodes/);
+    });
+
     await t.test('names lead to no other resource', async (s) => {
       const { index, search } = await open(s, at(node.port));
       for (const name of ['_bulk', '..', '.', 'a,b', 'logs-*'])

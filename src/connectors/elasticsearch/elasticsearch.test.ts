@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { movedFields } from '../../contract/destination-binding.ts';
 import { parseConnection } from '../../contract/validation.ts';
+import { phasesOf } from './administration.ts';
+import { versionMismatch } from './elastic-cluster.ts';
 import { elasticsearch } from './elasticsearch.definition.ts';
 
 const minimal = { type: 'elasticsearch', name: 'es', elasticHostList: [{ host: 'es1.example.com' }] };
@@ -91,6 +93,62 @@ test('settings without effect and weak ones are remarked on', () => {
     'indexTemplateCreated',
     'socketKeepAlive',
   ]);
+});
+
+test('every field of a policy stands where Elasticsearch looks for it', () => {
+  const config = configOf({
+    administrate: true,
+    indexName: 'logs',
+    indexLifecyclePolicyCreated: true,
+    indexLifecyclePolicy: {
+      enableHotPhase: true,
+      maxAgeOfRollover: 1,
+      maxIndexSizeOfRollover: 2,
+      maxDocCountOfRollover: 3,
+      enableWarmPhase: true,
+      numberOfReplicasForWarm: 4,
+      maxNumShardsForShrink: 5,
+      maxNumSegmentsForForceMerge: 6,
+      enableColdPhase: true,
+      minAgeOfCold: 7,
+      numberOfReplicasForCold: 0,
+      enableDeletePhase: true,
+      minAgeOfDelete: 9,
+    },
+  });
+  assert.deepEqual(phasesOf(config['indexLifecyclePolicy'] as never), {
+    hot: { min_age: '0ms', actions: { rollover: { max_age: '1d', max_size: '2gb', max_docs: 3 } } },
+    warm: {
+      min_age: '0ms',
+      actions: {
+        allocate: { number_of_replicas: 4 },
+        shrink: { number_of_shards: 5 },
+        forcemerge: { max_num_segments: 6 },
+      },
+    },
+    cold: { min_age: '7d', actions: { allocate: { number_of_replicas: 0 } } },
+    delete: { min_age: '9d', actions: { delete: {} } },
+  });
+});
+
+test('a version that was said is compared with what the cluster is', () => {
+  const is = (product: 'Elasticsearch' | 'OpenSearch', version: string) => ({
+    product,
+    version,
+    major: Number.parseInt(version, 10),
+    name: 'c',
+    uuid: 'u',
+  });
+  for (const [said, cluster, fits] of [
+    ['AUTO_DETECT', is('Elasticsearch', '8.1.0'), true],
+    ['ES_7', is('Elasticsearch', '7.17.3'), true],
+    ['ES_8', is('Elasticsearch', '8.1.0'), true],
+    ['ES_9', is('Elasticsearch', '9.0.0'), true],
+    ['ES_7', is('Elasticsearch', '8.1.0'), false],
+    ['ES_8', is('Elasticsearch', '7.17.3'), false],
+    ['ES_9', is('Elasticsearch', '8.1.0'), false],
+  ] as const)
+    assert.equal(versionMismatch(said, cluster) === undefined, fits, `${said} ${cluster.version}`);
 });
 
 test('the index is a legal name, or for searching a pattern', () => {

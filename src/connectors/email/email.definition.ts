@@ -10,6 +10,7 @@ import {
   portNumber,
   secret,
   text,
+  tlsFieldNames,
   tlsFields,
 } from '../../contract/connection-type.ts';
 
@@ -149,10 +150,31 @@ export const email = defineConnectionType({
     if (config.port === 465 && config.enableStartTls)
       fault('enableStartTls', 'cannot be used on port 465, which speaks implicit TLS');
   },
-  remarks(config) {
-    return config.additionalProperties
+  remarks(config, idle) {
+    const remarks = config.additionalProperties
       .filter(({ name }) => !(usedProperties as readonly string[]).includes(name))
       .map(({ name }) => `additionalProperties: ${name} is kept but not used`);
+    const idleProperties = (names: readonly string[], why: string) =>
+      config.additionalProperties
+        .filter(({ name }) => names.includes(name))
+        .map(({ name }) => `additionalProperties: ${name} has no effect, because ${why}`);
+    // Whether a ${VARIABLE} is 465 is not known yet.
+    const isPlain = !config.useSsl && !config.enableStartTls && Number(config.port) !== 465;
+    if (isPlain && typeof config.port === 'number')
+      remarks.push(
+        ...idle(tlsFieldNames, 'TLS is not spoken'),
+        ...idleProperties(['mail.smtp.ssl.trust', 'mail.smtp.ssl.protocols'], 'TLS is not spoken'),
+      );
+    if (!config.auth)
+      remarks.push(
+        ...idle(['password'], 'auth is off'),
+        // An address is the sender where nothing else says one.
+        ...(config.from === undefined && config.username?.includes('@')
+          ? []
+          : idle(['username'], 'auth is off')),
+        ...idleProperties(['mail.smtp.auth.mechanisms'], 'auth is off'),
+      );
+    return remarks;
   },
   notes: [
     'Ports: 25 standard SMTP (often blocked), 587 SMTP with STARTTLS (recommended), 465 SMTP with SSL/TLS.',

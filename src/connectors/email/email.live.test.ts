@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createContext, testConnection, trustIn } from '../../../test/contract/connector-context.ts';
 import { connectorContract } from '../../../test/contract/connector-contract.ts';
+import { startTap } from '../../../test/contract/tap.ts';
 import { createAuthority } from '../../../test/services/certificates.ts';
 import { startOrSkip } from '../../../test/services/service.ts';
 import { type SmtpOptions, type SmtpService, startPostfix, startSmtp } from '../../../test/services/smtp.ts';
@@ -264,6 +265,18 @@ test('a property without effect is reported by the test', async (t) => {
     additionalProperties: [{ name: 'mail.debug', value: 'true' }],
   });
   assert.deepEqual(warnings, ['additionalProperties: mail.debug is kept but not used']);
+});
+
+test('the server hears the name of mail.smtp.localhost, else our address', async (t) => {
+  const { port } = await serve(t, {});
+  for (const [additionalProperties, name] of [
+    [[{ name: 'mail.smtp.localhost', value: 'gateway.example.com' }], 'gateway.example.com'],
+    [[], '[127.0.0.1]'],
+  ] as const) {
+    const tap = await startTap(t, port);
+    await open(t, { port: tap.port, additionalProperties: [...additionalProperties] }).send();
+    assert.equal(/^EHLO (.*)\r\n/.exec(tap.sent().toString())?.[1], name);
+  }
 });
 
 test('sends one real mail to addressToTest', async (t) => {

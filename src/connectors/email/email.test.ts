@@ -175,6 +175,26 @@ describe('messages', () => {
     assert.doesNotMatch(hidden.text, /secret@/);
   });
 
+  test('text and HTML are alternatives, answers go where replyTo says, an attachment has its type', async () => {
+    const { text, head } = await compose({
+      text: 'plain words',
+      html: '<b>rich words</b>',
+      replyTo: 'Desk <desk@example.org>',
+      from: 'Other <other@example.com>',
+      attachments: [{ filename: 'a.pdf', content: 'JVBERg==', contentType: 'application/pdf' }],
+    });
+    assert.match(head, /^Reply-To: Desk <desk@example\.org>\r$/m);
+    assert.match(head, /^From: Other <other@example\.com>\r$/m);
+    assert.match(text, /Content-Type: multipart\/alternative/);
+    const [, words] = /text\/plain; charset=UTF-8[\s\S]*?\r\n\r\n([\s\S]*?)\r\n--/i.exec(text) ?? [];
+    assert.equal(words, 'plain words');
+    const [, rich] = /text\/html; charset=UTF-8[\s\S]*?\r\n\r\n([\s\S]*?)\r\n--/i.exec(text) ?? [];
+    assert.equal(rich, '<b>rich words</b>');
+    assert.match(text, /Content-Type: application\/pdf; name=a\.pdf/);
+    const only = await compose({ html: '<i>alone</i>' });
+    assert.match(only.head, /Content-Type: text\/html; charset=UTF-8/i);
+  });
+
   test('names are quoted or encoded, domains go as ASCII', async () => {
     const { head, envelope } = await compose({
       from: '"O\'Neil, \\"Bob\\"" <bob@bücher.example>',

@@ -82,8 +82,11 @@ function tlsOptions(
   if (trusted.includes('*') || trusted.some((host) => host.toLowerCase() === config.host.toLowerCase())) {
     ctx.warn('mail.smtp.ssl.trust accepts any certificate of this host: whoever is on the way can read all.');
     options.rejectUnauthorized = false;
-  } else if (options.rejectUnauthorized === false) {
-    ctx.warn('verifyCertificate is off: whoever is on the way can read all.');
+  } else {
+    if (trusted.length > 0)
+      ctx.warn('mail.smtp.ssl.trust has no effect, because it does not name the host of the connection.');
+    if (options.rejectUnauthorized === false)
+      ctx.warn('verifyCertificate is off: whoever is on the way can read all.');
   }
   return options;
 }

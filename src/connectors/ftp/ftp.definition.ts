@@ -11,6 +11,7 @@ import {
   portNumber,
   secret,
   text,
+  tlsFieldNames,
   tlsFields,
 } from '../../contract/connection-type.ts';
 import { pinnedServer, sshFields, sshLoginRule } from '../../contract/ssh-fields.ts';
@@ -142,20 +143,21 @@ export const ftp = defineConnectionType({
   },
   hostKeyServer: (config) =>
     config.protocol === 'SFTP' ? pinnedServer(config, config.host, config.port ?? 22) : undefined,
-  remarks(config) {
+  remarks(config, idle) {
     const remarks: string[] = [];
     if (config.protocol === 'FTP')
       remarks.push('protocol: FTP sends password and files in clear over the network');
     if (config.protocol !== 'FTPS')
-      for (const name of ['useImplicit', 'useExplicit'] as const)
-        if (config[name]) remarks.push(`${name}: has no effect, because the protocol is not FTPS`);
+      remarks.push(
+        ...idle(['useImplicit', 'useExplicit', 'sslProtocol', ...tlsFieldNames], 'the protocol is not FTPS'),
+      );
     if (config.protocol === 'FTPS' && config.sslProtocol === 'SSL')
       remarks.push('sslProtocol: SSL is taken as TLS 1.2 or newer; SSL 3.0 is never spoken');
     if (config.protocol === 'FTPS' && !config.verifyCertificate)
       remarks.push('verifyCertificate: is off, so neither chain nor host name of the server is verified');
     if (config.protocol !== 'SFTP')
-      for (const name of ['privateKey', 'passphrase', 'hostKeyFingerprint'] as const)
-        if (config[name] != null) remarks.push(`${name}: has no effect, because the protocol is not SFTP`);
+      remarks.push(...idle(['privateKey', 'passphrase', 'hostKeyFingerprint'], 'the protocol is not SFTP'));
+    else if (config.privateKey == null) remarks.push(...idle(['passphrase'], 'there is no privateKey'));
     return remarks;
   },
   notes: [

@@ -32,12 +32,6 @@ export const graylogConnector = defineConnector<typeof graylog, LiveGraylog>(gra
   open(config, ctx) {
     const overUdp = config.transportType === 'UDP';
     const target = readTarget(config, ctx);
-    if (!overUdp && config.sendBufferSize > 0)
-      ctx.warn(
-        "sendBufferSize: limits on TCP what is handed to the socket at a time; the system's own buffer keeps its size",
-      );
-    if (overUdp && config.maxInflightSends !== 512)
-      ctx.warn('maxInflightSends: has no effect over UDP, where one message is sent after the other');
     const delivery = openDelivery(
       target,
       {

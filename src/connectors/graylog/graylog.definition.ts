@@ -195,20 +195,32 @@ export const graylog = defineConnectionType({
     },
     { when: { tlsCertVerificationEnabled: true }, require: ['tlsTrustCertChainFile'] },
   ],
-  remarks(config) {
+  remarks(config, idle) {
     const remarks: string[] = [];
     if (config.tlsEnabled && !config.tlsCertVerificationEnabled)
       remarks.push(
         "tlsCertVerificationEnabled: is off, so neither chain nor name of the server's certificate is verified",
       );
     if (!config.tlsEnabled)
-      for (const name of ['tlsCertVerificationEnabled', 'keyStoreName'] as const)
-        if (config[name]) remarks.push(`${name}: has no effect, because tlsEnabled is off`);
-    if (!config.tlsCertVerificationEnabled && config.tlsTrustCertChainFile != null)
-      remarks.push('tlsTrustCertChainFile: has no effect, because tlsCertVerificationEnabled is off');
-    if (config.transportType === 'TCP' && config.compressionType !== 'NONE')
-      remarks.push('compressionType: has no effect, because GELF TCP has no compression');
-    if (config.threads > 0) remarks.push('threads: is kept but not used');
+      remarks.push(...idle(['tlsCertVerificationEnabled', 'keyStoreName'], 'tlsEnabled is off'));
+    if (!config.tlsCertVerificationEnabled)
+      remarks.push(...idle(['tlsTrustCertChainFile'], 'tlsCertVerificationEnabled is off'));
+    if (config.transportType === 'TCP') {
+      remarks.push(...idle(['compressionType'], 'GELF TCP has no compression'));
+      if (config.sendBufferSize > 0)
+        remarks.push(
+          "sendBufferSize: limits on TCP what is handed to the socket at a time; the system's own buffer keeps its size",
+        );
+    } else {
+      remarks.push(
+        ...idle(['reconnectDelay', 'connectTimeout', 'tcpNoDelay', 'tcpKeepAlive'], 'UDP has no connection'),
+        ...idle(['maxInflightSends'], 'over UDP one message is sent after the other'),
+      );
+    }
+    remarks.push(
+      ...idle(['threads'], 'sending needs no threads here'),
+      ...idle(['tlsTrustCertChainFileName'], 'the file is in tlsTrustCertChainFile'),
+    );
     if (!config.appendToAttributes && !config.appendToMessage)
       remarks.push(
         'appendToAttributes, appendToMessage: are both off, so the fields of messages are dropped',

@@ -11,6 +11,7 @@ import { connectorContract } from '../../../test/contract/connector-contract.ts'
 import { type Certificate, createAuthority } from '../../../test/services/certificates.ts';
 import { freePort } from '../../../test/services/service.ts';
 import type { AppError } from '../../errors.ts';
+import type { Network } from '../connector.ts';
 import type { GraylogConfig, LogInput } from './gelf-message.ts';
 import { graylogConnector } from './graylog.connector.ts';
 
@@ -447,6 +448,72 @@ test('a peer that accepts and never reads: the queue stays bounded and refuses',
     [...codes].filter((code) => !['sent', 'cancelled', 'buffer_full'].includes(code)),
     [],
   );
+});
+
+const watchedMethods = ['setNoDelay', 'setKeepAlive', 'write'] as const;
+
+/** The context with a network whose sockets are watched: the first argument of every call of a method. */
+function watchedContext(t: TestContext) {
+  const ctx = createContext({ signal: new AbortController().signal });
+  const { network } = ctx;
+  const given = { setNoDelay: [] as unknown[], setKeepAlive: [] as unknown[], write: [] as Buffer[] };
+  const connect: Network['connect'] = async (target) => {
+    const socket = await network.connect(target);
+    for (const method of watchedMethods) {
+      const original = socket[method] as (...args: unknown[]) => unknown;
+      t.mock.method(socket, method, function (this: Socket, ...args: unknown[]) {
+        given[method].push(args[0] as never);
+        return original.apply(this, args);
+      } as never);
+    }
+    return socket;
+  };
+  const datagram = t.mock.fn(network.datagram);
+  return { ctx: { ...ctx, network: { ...network, connect, datagram } }, given, datagram };
+}
+
+test('tcpNoDelay, tcpKeepAlive, sendBufferSize and maxInflightSends reach the socket', async (t) => {
+  const peer = await startTcpPeer(t);
+  const messages = Array.from({ length: 100 }, (_, at) => ({ message: `n${at}` }));
+  for (const on of [true, false]) {
+    const { ctx, given } = watchedContext(t);
+    const settings = { port: peer.port, tcpNoDelay: on, tcpKeepAlive: on };
+    const limits = on ? { maxInflightSends: 3 } : { sendBufferSize: 50 };
+    const live = await graylogConnector.open(config({ ...settings, ...limits }), ctx);
+    await graylogConnector.operations.log(live, { messages }, { signal: AbortSignal.timeout(60_000) });
+    await graylogConnector.close(live);
+    assert.deepEqual([given.setNoDelay, given.setKeepAlive], [[on], [on]]);
+    const writes = given.write;
+    if (on) {
+      const counts = writes.map((bytes) => bytes.toString().split('\0').length - 1);
+      assert.ok(Math.max(...counts) <= 3, counts.join());
+    } else assert.ok(Math.max(...writes.map(({ length }) => length)) <= 50);
+  }
+  await peer.received(200);
+  const udp = await startUdpPeer(t);
+  const { ctx, datagram } = watchedContext(t);
+  const settings = config({ port: udp.port, transportType: 'UDP', sendBufferSize: 123_456 });
+  const live = await graylogConnector.open(settings, ctx);
+  await graylogConnector.operations.log(live, { message: 'm' }, { signal: AbortSignal.timeout(60_000) });
+  await graylogConnector.close(live);
+  assert.deepEqual(
+    datagram.mock.calls.map((call) => call.arguments[0].sendBufferBytes),
+    [123_456],
+  );
+});
+
+test('a lost connection is made again after reconnectDelay, not before', async (t) => {
+  const peer = await startTcpPeer(t);
+  const { log, figures, live } = open(t, { port: peer.port, reconnectDelay: 3_600_000 });
+  await log({ message: 'before' });
+  await peer.received(1);
+  await peer.restart();
+  while (figures()['connected'] !== 0) await sleep(5);
+  const waiting = log({ message: 'after an hour' }).catch((error: AppError) => error.code);
+  await sleep(500);
+  assert.deepEqual([figures()['queued'], figures()['connected'], peer.messages.length], [1, 0, 1]);
+  await graylogConnector.close(live);
+  await waiting;
 });
 
 test('messages that wait for the reconnect arrive after it', async (t) => {

@@ -62,8 +62,6 @@ export function readSettings(config: KafkaConfig, ctx: ConnectorContext): KafkaS
   const protocol = properties.text('security.protocol');
   const isSecure = config.enableSecure || protocol === 'SSL' || protocol === 'SASL_SSL';
   const hasSasl = protocol?.startsWith('SASL_') ?? false;
-  if (!hasSasl && properties.text('sasl.jaas.config') !== undefined)
-    ctx.warn('sasl.jaas.config has no effect: security.protocol is neither SASL_SSL nor SASL_PLAINTEXT.');
   const sasl = hasSasl ? readSasl(properties, isSecure, ctx) : undefined;
   const acks = { all: -1, '-1': -1, 1: 1, 0: 0 }[properties.text('acks') ?? 'all'] as -1 | 0 | 1 | undefined;
   if (acks === undefined) throw invalid('acks must be all, -1, 0 or 1');

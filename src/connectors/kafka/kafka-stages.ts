@@ -1,6 +1,6 @@
-import type { TLSSocket } from 'node:tls';
 import { AppError } from '../../errors.ts';
 import type { StageNote, Stages } from '../connector.ts';
+import { describeTls } from '../transport/describe-tls.ts';
 import type { BrokerConnection } from './broker-connection.ts';
 import { summary, toLayout } from './kafka-cluster.ts';
 import { BrokerError, brokerErrors, classifyKafkaError } from './kafka-errors.ts';
@@ -59,7 +59,7 @@ export async function testStages(
       connection = await stages.run('tls', async (note) => {
         const secured = await secureBroker(settings, broker, connected.value.socket, signal);
         opened.push(secured);
-        note.detail(describeTls(secured));
+        note.detail(describeTls(secured, 'implicit'));
         const greeted = new BrokerConnection(settings, broker, secured);
         opened.push(greeted);
         await greeted.greet(signal);
@@ -194,20 +194,4 @@ function usable<T>(
       `Of several brokers ${bad.map(({ broker }) => addressOf(broker)).join(', ')} cannot be used: repair or remove.`,
     );
   return good;
-}
-
-function describeTls(socket: TLSSocket): string {
-  const { subject, issuer, valid_to } = socket.getPeerCertificate();
-  return [
-    `${socket.getProtocol()}, ${socket.getCipher().name}`,
-    `subject ${commonName(subject)}`,
-    `issuer ${commonName(issuer)}`,
-    `valid until ${new Date(valid_to).toISOString().slice(0, 10)}`,
-    ...(socket.authorized ? [] : ['NOT verified']),
-  ].join(', ');
-}
-
-function commonName(name: Record<string, string | string[] | undefined> | undefined): string {
-  const value = name?.['CN'] ?? name?.['O'];
-  return (Array.isArray(value) ? value[0] : value) ?? 'without a name';
 }

@@ -9,6 +9,7 @@ import {
   object,
   optional,
   text,
+  tlsFieldNames,
   tlsFields,
 } from '../../contract/connection-type.ts';
 import { isHost, normaliseHost } from '../../contract/host.ts';
@@ -203,12 +204,28 @@ export const kafka = defineConnectionType({
     if (enableSecure === true && keyStoreName === undefined && !hasSasl(propertiesMap))
       fault('keyStoreName', 'is required when enableSecure is true, unless SASL over TLS is configured');
   },
-  remarks(config) {
+  remarks(config, idle) {
     const remarks = Object.keys(config.propertiesMap)
       .filter((name) => !usedProperties.includes(name))
       .map((name) => `propertiesMap: ${name} is kept but not used`);
     const old = config.protocolTypes.filter((version) => version !== 'TLS_1_3' && version !== 'TLS_1_2');
     if (old.length > 0) remarks.push(`protocolTypes: ${old.join(', ')} can hardly be spoken any more`);
+    const protocol = Object.hasOwn(config.propertiesMap, 'security.protocol')
+      ? config.propertiesMap['security.protocol']!.value.trim()
+      : 'PLAINTEXT';
+    if (!config.enableSecure && protocol.endsWith('PLAINTEXT'))
+      remarks.push(
+        ...idle(
+          ['protocolTypes', ...tlsFieldNames],
+          'neither enableSecure nor the property security.protocol asks for TLS',
+        ),
+      );
+    if (!protocol.startsWith('SASL_') && !hasVariable(protocol))
+      for (const name of ['sasl.mechanism', 'sasl.jaas.config'])
+        if (Object.hasOwn(config.propertiesMap, name))
+          remarks.push(
+            `propertiesMap: ${name} has no effect, because security.protocol is neither SASL_SSL nor SASL_PLAINTEXT`,
+          );
     return remarks;
   },
   destinations: {

@@ -207,7 +207,7 @@ export const ldap = defineConnectionType({
     if (filter !== undefined && !hasVariable(filter) && !hasBalancedParentheses(filter))
       fault('customFilter', 'has parentheses that do not pair up; a literal one is written \\28 or \\29');
   },
-  remarks(config) {
+  remarks(config, idle) {
     const remarks: string[] = [];
     const speaksTls = config.useSsl || config.startTls;
     if (!speaksTls) remarks.push('useSsl, startTls: are off, so passwords travel in clear over the network');
@@ -215,10 +215,16 @@ export const ldap = defineConnectionType({
       remarks.push(
         "requireCertificateType: NOT_REQUIRED verifies neither chain nor name of the server's certificate",
       );
-    if (!speaksTls && config.requireCertificateType !== 'NOT_REQUIRED')
-      remarks.push('requireCertificateType: has no effect without useSsl or startTls');
-    if (config.certificateId != null && config.certificateName == null)
-      remarks.push('certificateId: is kept but not used; give certificateName');
+    if (!speaksTls)
+      remarks.push(
+        ...idle(
+          ['requireCertificateType', 'certificateName', 'trustStoreName', 'keyStoreName'],
+          'useSsl and startTls are off',
+        ),
+      );
+    else if (config.requireCertificateType === 'NOT_REQUIRED')
+      remarks.push(...idle(['certificateName', 'trustStoreName'], 'requireCertificateType is NOT_REQUIRED'));
+    remarks.push(...idle(['certificateId'], 'the certificate is found by certificateName'));
     const filter = config.customFilter;
     if (filter !== undefined && !hasVariable(filter) && !filter.includes('{0}'))
       remarks.push('customFilter: holds no {0}, so every user name finds the same entries');

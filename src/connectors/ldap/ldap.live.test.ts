@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { createContext, testConnection, trustIn } from '../../../test/contract/connector-context.ts';
 import { connectorContract } from '../../../test/contract/connector-contract.ts';
+import { startTap } from '../../../test/contract/tap.ts';
 import { createAuthority } from '../../../test/services/certificates.ts';
 import { startOrSkip } from '../../../test/services/service.ts';
 import { type SlapdOptions, type SlapdService, startSlapd } from '../../../test/services/slapd.ts';
@@ -218,6 +219,45 @@ test('searches with parameters, scopes, limits and pages', async (t) => {
     code('request_rejected'),
   );
   assert.equal((await search({ filter: '(uid=alice)' })).entries.length, 1, 'the connection is still good');
+});
+
+test('searchScope says where users are found, and what a search covers that names no scope', async (t) => {
+  const service = await serve(t);
+  if (!service) return;
+  for (const [searchScope, baseDn, isFound] of [
+    ['SUBTREE', service.suffix, true],
+    ['ONE_LEVEL', service.suffix, false],
+    ['ONE_LEVEL', people, true],
+    ['OBJECT', people, false],
+    ['OBJECT', `uid=alice,${people}`, true],
+  ] as const) {
+    const { authenticate, search } = open(t, config(service, { searchScope, baseDn }));
+    assert.equal((await authenticate('alice', passwords.alice)).authenticated, isFound, searchScope);
+    assert.equal((await search({ filter: '(uid=alice)' })).entries.length, isFound ? 1 : 0);
+  }
+});
+
+test('the server is told the time limit, that of the connection or of the search', async (t) => {
+  const service = await serve(t);
+  if (!service) return;
+  const tap = await startTap(t, service.port);
+  const { search } = open(
+    t,
+    config(service, { serverAddress: `ldap://127.0.0.1:${tap.port}`, connectionTimeout: 7000 }),
+  );
+  await search({ filter: '(uid=alice)' });
+  await search({ filter: '(uid=alice)', timeLimitSeconds: 99 });
+  // SearchRequest: derefAliases never, then sizeLimit and timeLimit as INTEGER (RFC 4511 4.5.1).
+  const limits = [
+    ...tap
+      .sent()
+      .toString('latin1')
+      .matchAll(/\x0a\x01\x00\x02\x01\x00\x02\x01([\s\S])/g),
+  ];
+  assert.deepEqual(
+    limits.map(([, seconds]) => seconds!.charCodeAt(0)),
+    [7, 99],
+  );
 });
 
 test('where the server limits the entries, it says that there are more', async (t) => {

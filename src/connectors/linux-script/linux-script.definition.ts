@@ -80,10 +80,8 @@ export const linuxScript = defineConnectionType({
     }),
   },
   rules: [{ when: {}, ...sshLoginRule }],
-  remarks(config) {
-    return config.passphrase != null && config.privateKey == null
-      ? ['passphrase: has no effect without privateKey']
-      : [];
+  remarks(config, idle) {
+    return config.privateKey == null ? idle(['passphrase'], 'there is no privateKey') : [];
   },
   notes: [
     'Commands start in the home directory of the account, in a shell that is neither interactive nor a login shell: .bash_profile is not read and PATH may be short.',

@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { createContext, testConnection } from '../../../test/contract/connector-context.ts';
 import { connectorContract } from '../../../test/contract/connector-contract.ts';
 import { startOrSkip } from '../../../test/services/service.ts';
 import { type SshdOptions, type SshdService, startSshd } from '../../../test/services/sshd.ts';
 import type { ConfigOf } from '../../contract/connection-type.ts';
 import type { StageName, StageResult } from '../../contract/worker-protocol.ts';
+import type { AppError } from '../../errors.ts';
 import { linuxScriptConnector } from './linux-script.connector.ts';
 import type { linuxScript, RunInput } from './linux-script.definition.ts';
 
@@ -332,6 +337,29 @@ test('logs in by key; a refusal names what was tried and what is offered', async
   assert.equal(password.authenticate?.detail, `password as ${service.user}`);
   const refused = await stagesOf(config(service, { password: wrongPassword }));
   assert.match(refused.authenticate?.hint ?? '', /user name and password/);
+});
+
+test('logs in by a key that its passphrase opens', async (t) => {
+  const service = await serve(t);
+  if (!service) return;
+  const directory = await mkdtemp(join(tmpdir(), 'sealed-key-'));
+  t.after(() => rm(directory, { recursive: true }));
+  const file = join(directory, 'key');
+  const passphrase = 'Canary-pass phrase';
+  await writeFile(file, service.privateKey, { mode: 0o600 });
+  await promisify(execFile)('ssh-keygen', ['-q', '-p', '-P', '', '-N', passphrase, '-f', file]);
+  const sealed = { password: undefined, privateKey: await readFile(file, 'utf8') };
+  const { authenticate } = await stagesOf(config(service, { ...sealed, passphrase }));
+  assert.equal(authenticate?.detail, `publickey as ${service.user}`);
+  for (const wrong of [undefined, 'Canary-wrong'])
+    assert.throws(
+      () => open(t, config(service, { ...sealed, passphrase: wrong })),
+      (error: AppError) => {
+        assert.equal(error.code, 'invalid_configuration');
+        assert.match(error.message, /passphrase/);
+        return !error.message.includes('Canary');
+      },
+    );
 });
 
 test('a server that takes no password says so', async (t) => {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { TLSSocket } from 'node:tls';
 import { AppError } from '../../errors.ts';
 import type { CallContext, ConnectorContext, Stages } from '../connector.ts';
+import { describeTls } from '../transport/describe-tls.ts';
 import { type DatagramTarget, openDatagrams } from './datagram-channel.ts';
 import { abortReason, type Frame, Outbox, type OutboxOptions } from './outbox.ts';
 import {
@@ -163,7 +163,7 @@ export async function testDelivery(
       channel = await stages.run('tls', async (note) => {
         const secured = await secureStream(target, socket, signal);
         open.push(secured);
-        note.detail(describeTls(secured));
+        note.detail(describeTls(secured, 'implicit'));
         if (!message.verification.on)
           note.hint(`The certificate is not verified: ${message.verification.field} is off.`);
         return settleStream(target, secured, signal);
@@ -188,16 +188,6 @@ export async function testDelivery(
 
 /** How long a refusal (ICMP) is waited for. */
 const refusalMs = 200;
-
-function describeTls(socket: TLSSocket): string {
-  const { subject, issuer, valid_to: expiry } = socket.getPeerCertificate();
-  return [
-    `${socket.getProtocol()} ${socket.getCipher().name}`,
-    `subject ${subject?.CN ?? 'unnamed'}`,
-    `issuer ${issuer?.CN ?? issuer?.O ?? 'unnamed'}`,
-    `expires ${expiry}`,
-  ].join(', ');
-}
 
 /** An error of a socket or a signal as one of ours; ours pass as they are. */
 export function classifyDelivery(error: unknown): AppError {

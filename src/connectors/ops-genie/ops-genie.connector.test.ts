@@ -256,6 +256,35 @@ test('an alert takes what it does not say from the connection, and is followed u
   );
 });
 
+test('every field of an alert and of a change reaches Opsgenie', async (t) => {
+  const peer = await startOpsgenie(t);
+  const { create, close } = await open(t, { apiUrl: peer.url });
+  const alert = {
+    description: 'since noon',
+    visibleTo: [
+      { type: 'escalation', name: 'Night' },
+      { type: 'schedule', id: 's-1' },
+    ],
+    responders: [
+      { type: 'user', username: 'a@example.com' },
+      { type: 'team', id: 't-1' },
+    ],
+    actions: ['Restart'],
+    details: { host: 'app1' },
+    user: 'robot',
+    note: 'made by a test',
+    priority: 'P2',
+  };
+  await create({ alias: 'every', ...alert } as never);
+  assert.deepEqual(peer.alerts[0]?.body, { message: 'It burns', alias: 'every', tags: [], ...alert });
+  for (const identifierType of ['tiny', 'alias', 'id'] as const)
+    await close({ identifier: 'every', identifierType }).catch(() => {});
+  assert.deepEqual(
+    peer.seen.flatMap(({ url }) => /close\?identifierType=(\w+)/.exec(url)?.[1] ?? []),
+    ['tiny', 'alias', 'id'],
+  );
+});
+
 test('the alias makes it one alert; it is acknowledged, noted and closed', async (t) => {
   const peer = await startOpsgenie(t);
   const { create, acknowledge, note, close } = await open(t, { apiUrl: peer.url });

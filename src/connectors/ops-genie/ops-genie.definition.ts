@@ -10,6 +10,7 @@ import {
   optional,
   secret,
   text,
+  tlsFieldNames,
   tlsFields,
 } from '../../contract/connection-type.ts';
 
@@ -219,11 +220,13 @@ export const opsGenie = defineConnectionType({
         fault(`responders[${index}]`, `must have one of ${allowed.join(' and ')}, not both`);
     }
   },
-  remarks(config) {
+  remarks(config, idle) {
     const remarks: string[] = [];
     if (/^http:/i.test(config.apiUrl))
       remarks.push('apiUrl: is http, so the API key travels in clear over the network');
-    if (!config.verifyCertificate)
+    if (/^http:/i.test(config.apiUrl) && !/^https:/i.test(config.proxyUrl ?? ''))
+      remarks.push(...idle(tlsFieldNames, 'neither apiUrl nor proxyUrl is https'));
+    else if (!config.verifyCertificate)
       remarks.push('verifyCertificate: is off, so neither chain nor host name of the server is verified');
     return remarks;
   },

@@ -69,7 +69,7 @@ export class AmqpSession implements Shareable {
     const connection = new (loadProtocol().Connection)(socket);
     // An error between the log-in and the session's own listeners must not be out of band.
     connection.on('error', () => {});
-    const refusal = keepRefusal(connection);
+    const opening = watchOpening(connection);
     const opened = new Promise<void>((resolve, reject) => {
       connection.open(
         {
@@ -84,7 +84,7 @@ export class AmqpSession implements Shareable {
           capabilities: '',
           insist: 0,
         },
-        (error) => (error ? reject(refusal() ?? error) : resolve()),
+        (error) => (error ? reject(withMechanisms(opening.refusal ?? error, opening.mechanisms)) : resolve()),
       );
       socket.once('close', () => reject(new AppError('connection_lost', 'The server closed the connection')));
     });
@@ -429,16 +429,39 @@ function kindOf({ method, properties }: OutgoingMessage): string {
   return `${method.exchange}\0${properties['userId'] ?? ''}`;
 }
 
-/** The server's reason for refusing to open: amqplib says no more than that it closed. */
-function keepRefusal(connection: ProtocolConnection): () => AppError | undefined {
-  const { ConnectionClose } = loadProtocol().methods;
+/** What the server said while it was opened, of which amqplib tells no more than that it closed. */
+interface Opening {
+  /** Its reason for refusing. */
+  refusal: AppError | undefined;
+  /** How it lets log in. */
+  mechanisms: string[];
+}
+
+function watchOpening(connection: ProtocolConnection): Opening {
+  const { ConnectionStart, ConnectionClose } = loadProtocol().methods;
   const step = connection.step.bind(connection);
-  let refusal: AppError | undefined;
+  const opening: Opening = { refusal: undefined, mechanisms: [] };
   connection.step = (done) =>
     step((error, frame) => {
+      if (frame?.id === ConnectionStart)
+        opening.mechanisms = String(frame.fields.mechanisms ?? '')
+          .split(' ')
+          .filter(Boolean);
       if (frame?.id === ConnectionClose)
-        refusal = classifyReply(frame.fields.replyCode ?? 0, frame.fields.replyText ?? '', error);
+        opening.refusal = classifyReply(frame.fields.replyCode ?? 0, frame.fields.replyText ?? '', error);
       done(error, frame);
     });
-  return () => refusal;
+  return opening;
+}
+
+/** A refused log-in with what the server offers instead. */
+function withMechanisms(error: unknown, mechanisms: readonly string[]): AppError {
+  const { code, message, details } = classifyRabbitMqError(error);
+  if (code !== 'authentication_failed' || mechanisms.length === 0) return classifyRabbitMqError(error);
+  return new AppError(code, `${message} (PLAIN; the server offers ${mechanisms.join(', ')})`, {
+    cause: error,
+    details: mechanisms.includes('PLAIN')
+      ? details
+      : { ...details, hint: 'Let the server offer PLAIN: auth_mechanisms in rabbitmq.conf.' },
+  });
 }

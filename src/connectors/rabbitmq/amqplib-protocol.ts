@@ -23,7 +23,12 @@ export interface OpenFields {
 
 export interface ProtocolFrame {
   readonly id: number;
-  readonly fields: { readonly replyCode?: number; readonly replyText?: string };
+  readonly fields: {
+    readonly replyCode?: number;
+    readonly replyText?: string;
+    /** Of connection.start, separated by spaces. */
+    readonly mechanisms?: Buffer;
+  };
 }
 
 /** amqplib's connection over a ready socket. */
@@ -47,7 +52,10 @@ export interface ProtocolChannel extends ConfirmChannel {
 interface Protocol {
   Connection: new (socket: Socket) => ProtocolConnection;
   ChannelModel: new (connection: ProtocolConnection) => ChannelModel;
-  methods: Record<'ConnectionClose' | 'TxSelect' | 'TxSelectOk' | 'TxRollback' | 'TxRollbackOk', number>;
+  methods: Record<
+    'ConnectionStart' | 'ConnectionClose' | 'TxSelect' | 'TxSelectOk' | 'TxRollback' | 'TxRollbackOk',
+    number
+  >;
 }
 
 let loaded: Protocol | undefined;

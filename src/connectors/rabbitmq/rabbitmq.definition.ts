@@ -13,6 +13,7 @@ import {
   portNumber,
   secret,
   text,
+  tlsFieldNames,
   tlsFields,
 } from '../../contract/connection-type.ts';
 import { endpointsOf } from '../../contract/endpoint.ts';
@@ -273,7 +274,7 @@ export const rabbitMq = defineConnectionType({
     if (frameMax > 0 && frameMax < 4096)
       fault('connectionFactoryRequestedFrameMax', 'must be 0 or at least 4096, the smallest frame of AMQP');
   },
-  remarks(config) {
+  remarks(config, idle) {
     const remarks: string[] = [];
     if (!config.connectionFactoryUseSslProtocol) {
       if (config.authenticationEnabled)
@@ -282,6 +283,9 @@ export const rabbitMq = defineConnectionType({
         );
       if (config.hostPortList.some(({ port }) => port === 5671))
         remarks.push('hostPortList: port 5671 is usually AMQP over TLS, but TLS is off');
+      remarks.push(
+        ...idle(['connectionFactorySslProtocol', ...tlsFieldNames], 'connectionFactoryUseSslProtocol is off'),
+      );
     } else {
       if (!config.verifyCertificate)
         remarks.push('verifyCertificate: is off, so neither chain nor host name of the server is verified');
@@ -294,9 +298,9 @@ export const rabbitMq = defineConnectionType({
         );
     }
     if (!config.authenticationEnabled)
-      for (const name of ['connectionFactoryUsername', 'connectionFactoryPassword'] as const)
-        if (config[name] != null)
-          remarks.push(`${name}: has no effect, because authenticationEnabled is off`);
+      remarks.push(
+        ...idle(['connectionFactoryUsername', 'connectionFactoryPassword'], 'authenticationEnabled is off'),
+      );
     if (config.basicPropertiesClusterId != null)
       remarks.push('basicPropertiesClusterId: is sent, but RabbitMQ makes nothing of it');
     return remarks;

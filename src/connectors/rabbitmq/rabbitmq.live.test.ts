@@ -323,6 +323,8 @@ suite('RabbitMQ', () => {
     assert.match(good.operate?.detail ?? '', /'durable', in which 0 messages wait; none was sent/);
     assert.equal(good.tls?.status, 'skipped');
 
+    const wrong = await stagesOf(config(server, { connectionFactoryPassword: 'Canary-wr0ng-passw0rd' }));
+    assert.match(wrong.authenticate?.detail ?? '', /\(PLAIN; the server offers [A-Z, -]*PLAIN/);
     const host = await stagesOf(config(server, { connectionFactoryVirtualHost: 'absent' }));
     assert.equal(host.authenticate?.code, 'request_rejected');
     assert.match(host.authenticate?.hint ?? '', /add_vhost/);
@@ -356,6 +358,35 @@ suite('RabbitMQ', () => {
       config(server, { connectionFactoryUseSslProtocol: true, connectionFactoryConnectionTimeout: 3000 }),
     );
     assert.equal(tlsToPlain.tls?.status, 'failed');
+  });
+
+  test('the server knows the client by its properties, and guest when authentication is off', async (t) => {
+    const server = needed(t);
+    if (!server) return;
+    const { publish, ctx } = open(
+      t,
+      config(server, {
+        channelRoutingKey: 'durable',
+        connectionFactoryClientProperties: { team: 'orders', product: 'Gateway', capabilities: 'none' },
+      }),
+    );
+    await publish({ body: 'x' });
+    assert.match(ctx.warnings.join(), /capabilities has no effect/);
+    const seen = await server.control('list_connections', 'user', 'vhost', 'client_properties');
+    const own = seen.split('\n').find((line) => line.includes('"team"')) ?? '';
+    assert.match(own, /^test\t\/\t/);
+    assert.match(own, /\{"team","orders"\}/);
+    assert.match(own, /\{"product","Gateway"\}/);
+    assert.match(own, /\{"connection_name","plugboard Contract\/subject \(test\)"\}/);
+    assert.match(own, /\{"publisher_confirms",true\}/);
+
+    const { authenticate } = await stagesOf(config(server, { authenticationEnabled: false }));
+    const asGuest = await server.control('authenticate_user', 'guest', 'guest').then(
+      () => true,
+      () => false,
+    );
+    assert.equal(authenticate?.status, asGuest ? 'passed' : 'failed');
+    assert.match(asGuest ? (authenticate?.detail ?? '') : (authenticate?.hint ?? ''), /guest/);
   });
 
   test('the certificate is verified', async (t) => {

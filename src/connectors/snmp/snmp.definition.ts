@@ -58,6 +58,9 @@ const privacyProtocols = [
 const withAuthentication = { version: 'V3', securityLevel: ['AUTH_NOPRIV', 'AUTH_PRIV'] } as const;
 const withPrivacy = { version: 'V3', securityLevel: 'AUTH_PRIV' } as const;
 
+const authFields = ['usmUserAuthenticationProtocol', 'authPassphrase'] as const;
+const privacyFields = ['usmUserPrivacyProtocol', 'privPassphrase'] as const;
+
 export const snmp = defineConnectionType({
   type: 'snmp',
   title: 'SNMP notifications',
@@ -275,15 +278,21 @@ export const snmp = defineConnectionType({
     if (!hasVariable(config.connectionString) && !parseConnectionString(config.connectionString))
       fault('connectionString', 'must be udp:host/port or tcp:host/port, port 1 to 65535');
   },
-  remarks(config) {
+  remarks(config, idle) {
     const remarks: string[] = [];
     const level = config.securityLevel ?? 'NOAUTH_NOPRIV';
     if (config.version !== 'V3') {
-      for (const name of ['securityLevel', 'securityName', 'authPassphrase', 'privPassphrase'] as const)
-        if (config[name] != null) remarks.push(`${name}: has no effect with version ${config.version}`);
-      if (config.enableUserAuthentication)
-        remarks.push(`enableUserAuthentication: has no effect with version ${config.version}`);
+      remarks.push(
+        ...idle(
+          ['securityLevel', 'securityName', 'enableUserAuthentication', ...authFields, ...privacyFields],
+          `the version is ${config.version}`,
+        ),
+      );
     } else {
+      if (config.securityName != null)
+        remarks.push(...idle(['securityOrCommunityName'], 'securityName is given'));
+      if (level === 'NOAUTH_NOPRIV') remarks.push(...idle(authFields, `securityLevel is ${level}`));
+      if (level !== 'AUTH_PRIV') remarks.push(...idle(privacyFields, `securityLevel is ${level}`));
       if (level === 'NOAUTH_NOPRIV')
         remarks.push(
           `securityLevel: ${level} neither authenticates nor encrypts, so anybody can forge these messages`,
@@ -297,10 +306,12 @@ export const snmp = defineConnectionType({
       if (level === 'AUTH_PRIV' && (privacy === 'PrivDES' || privacy === 'Priv3DES'))
         remarks.push(`usmUserPrivacyProtocol: ${privacy} is weak`);
     }
-    if (config.retryCount > 0 && config.messageType === 'TRAP')
-      remarks.push('retryCount: has no effect, because a TRAP is not acknowledged');
-    if (config.privacyProtocolList != null)
-      remarks.push('privacyProtocolList: is kept but not used; usmUserPrivacyProtocol decides');
+    if (config.messageType === 'TRAP') {
+      remarks.push(...idle(['retryCount'], 'a TRAP is not acknowledged'));
+      if (/^udp:/i.test(config.connectionString))
+        remarks.push(...idle(['timeout'], 'a TRAP over UDP is not waited for'));
+    }
+    remarks.push(...idle(['privacyProtocolList'], 'usmUserPrivacyProtocol decides'));
     return remarks;
   },
   notes: [

@@ -9,6 +9,7 @@ import {
   optional,
   portNumber,
   text,
+  tlsFieldNames,
   tlsFields,
 } from '../../contract/connection-type.ts';
 import { itemError, oneOrMany } from '../../contract/one-or-many.ts';
@@ -200,19 +201,19 @@ export const syslog = defineConnectionType({
       message: 'must be TCP with syslogSslEnabled: TLS needs TCP',
     },
   ],
-  remarks(config) {
+  remarks(config, idle) {
     const remarks: string[] = [];
     const overUdp = config.syslogProtocolType === 'UDP';
     if (config.syslogMessageFormat === 'RFC_5425' && !config.syslogSslEnabled)
       remarks.push('syslogMessageFormat: RFC_5425 is made for TLS, but syslogSslEnabled is off');
-    if (overUdp && config.framing !== 'AUTO')
-      remarks.push('framing: has no effect over UDP, where each datagram is one message');
-    if (overUdp && config.connections > 1) remarks.push('connections: has no effect over UDP');
+    if (overUdp)
+      remarks.push(
+        ...idle(['framing'], 'over UDP each datagram is one message'),
+        ...idle(['syslogTimeout', 'connections'], 'UDP has no connection'),
+      );
     if (config.syslogSslEnabled && !config.verifyCertificate)
       remarks.push('verifyCertificate: is off, so neither chain nor host name of the server is verified');
-    if (!config.syslogSslEnabled)
-      for (const name of ['trustStoreName', 'keyStoreName', 'certificateName'] as const)
-        if (config[name] != null) remarks.push(`${name}: has no effect, because syslogSslEnabled is off`);
+    if (!config.syslogSslEnabled) remarks.push(...idle(tlsFieldNames, 'syslogSslEnabled is off'));
     return remarks;
   },
   notes: [

@@ -1,12 +1,12 @@
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { TLSSocket } from 'node:tls';
 import { AppError } from '../../errors.ts';
 import { type ConnectorContext, defineConnector, type StageNote } from '../connector.ts';
 import { adopt, HttpConnections } from '../http/http-connections.ts';
 import { createDialler, dialHost, type HttpDialler } from '../http/http-dialler.ts';
 import { classifyHttpError } from '../http/http-errors.ts';
 import { type Answer, exchange } from '../http/http-exchange.ts';
+import { describeTls } from '../transport/describe-tls.ts';
 import { webhook } from './webhook.definition.ts';
 import { readableBody, secretValues } from './webhook-answer.ts';
 import {
@@ -67,7 +67,9 @@ export const webhookConnector = defineConnector<typeof webhook, LiveWebhook>(web
       if (url.protocol === 'https:') {
         socket = await stages.run('tls', async (note) => {
           const secured = await dialler.secure(tcp, url, dialler.timeoutMs, ctx.signal);
-          describeTls(secured, config, note);
+          note.detail(describeTls(secured, 'https'));
+          if (!config.verifyCertificate)
+            note.hint('The certificate is not verified: verifyCertificate is off.');
           return secured;
         });
       } else {
@@ -235,17 +237,4 @@ function judgeOptions(status: number, note: StageNote): void {
     note.hint('Check the path: the target does not know it, at least not for OPTIONS.');
   else if (status >= 300 && status < 400)
     note.hint('The target redirects; a redirect is followed only where followRedirects says so.');
-}
-
-function describeTls(socket: TLSSocket, config: WebhookConfig, note: StageNote): void {
-  const { subject, issuer, valid_to: expiry } = socket.getPeerCertificate();
-  note.detail(
-    [
-      `${socket.getProtocol()} ${socket.getCipher().name}`,
-      `subject ${subject?.CN ?? 'unnamed'}`,
-      `issuer ${issuer?.CN ?? issuer?.O ?? 'unnamed'}`,
-      `expires ${expiry}`,
-    ].join(', '),
-  );
-  if (!config.verifyCertificate) note.hint('The certificate is not verified: verifyCertificate is off.');
 }

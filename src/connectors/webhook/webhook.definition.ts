@@ -11,6 +11,7 @@ import {
   optional,
   secret,
   text,
+  tlsFieldNames,
   tlsFields,
 } from '../../contract/connection-type.ts';
 
@@ -159,10 +160,13 @@ export const webhook = defineConnectionType({
     if (config.connectionPoolMaxConnectionTotal < config.connectionPoolMaxConnectionPerHost)
       fault('connectionPoolMaxConnectionTotal', 'must be at least connectionPoolMaxConnectionPerHost');
   },
-  remarks(config) {
+  remarks(config, idle) {
     const remarks: string[] = [];
     if (!config.verifyCertificate && config.fullUrl.startsWith('https:'))
       remarks.push('verifyCertificate: anyone on the way can read and change the calls');
+    // A redirect may lead from http to https.
+    if (/^http:/i.test(config.fullUrl) && config.followRedirects === 0)
+      remarks.push(...idle(tlsFieldNames, 'fullUrl is http'));
     return remarks;
   },
   notes: [

@@ -52,9 +52,7 @@ function run(order: LoadOrder): Promise<LoadResult> {
     ...(order.body === undefined ? [] : ['content-type: application/json']),
   ].join('\r\n');
 
-  const request = (): string => {
-    const number = String(range === undefined ? next++ : Math.floor(Math.random() * range));
-    started += 1;
+  const compose = (number: string): string => {
     const path = order.path.replaceAll('{n}', number);
     const body = order.body?.replaceAll('{n}', number);
     const length =
@@ -64,6 +62,12 @@ function run(order: LoadOrder): Promise<LoadResult> {
           : 'content-length: 0\r\n'
         : `content-length: ${Buffer.byteLength(body)}\r\n`;
     return `${order.method} ${path} HTTP/1.1\r\n${head}\r\n${length}\r\n${body ?? ''}`;
+  };
+  const isNumbered = order.path.includes('{n}') || order.body?.includes('{n}');
+  const same = isNumbered ? undefined : Buffer.from(compose(''));
+  const request = (): string | Buffer => {
+    started += 1;
+    return same ?? compose(String(range === undefined ? next++ : Math.floor(Math.random() * range)));
   };
 
   const converse = () =>
@@ -81,17 +85,18 @@ function run(order: LoadOrder): Promise<LoadResult> {
           resolve();
           return;
         }
-        const text = request();
+        const sent = request();
         sentAt = performance.now();
-        socket.write(text);
+        socket.write(sent);
       };
       const answered = () => {
         lastAnswerAt = performance.now();
         latencies.push(lastAnswerAt - sentAt);
-        if (expect !== undefined && !bad && !Buffer.concat(sample).includes(expect)) bad = true;
+        const seen = sample.length === 1 ? sample[0]! : Buffer.concat(sample);
+        if (expect !== undefined && !bad && !seen.includes(expect)) bad = true;
         if (bad) {
           failed += 1;
-          firstFailure ??= Buffer.concat(sample).subarray(0, 600).toString();
+          firstFailure ??= seen.subarray(0, 600).toString();
         }
         sample = [];
         send();

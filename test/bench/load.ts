@@ -72,7 +72,19 @@ function run(order: LoadOrder): Promise<LoadResult> {
 
   const converse = () =>
     new Promise<void>((resolve, reject) => {
-      const socket: Socket = connect({ port: order.port, host: '127.0.0.1', noDelay: true });
+      const socket: Socket = connect({
+        port: order.port,
+        host: '127.0.0.1',
+        noDelay: true,
+        // Past the stream, whose part would be a third of what this client costs.
+        onread: {
+          buffer: Buffer.alloc(64 * 1024),
+          callback: (count, buffer) => {
+            received(Buffer.from(buffer.buffer, buffer.byteOffset, count));
+            return true;
+          },
+        },
+      });
       let sentAt = 0;
       let waiting: Buffer | undefined;
       let bodyLeft = 0;
@@ -102,12 +114,10 @@ function run(order: LoadOrder): Promise<LoadResult> {
         send();
       };
 
-      socket.on('connect', send);
-      socket.on('error', reject);
-      socket.on('close', () => resolve());
-      socket.on('data', (chunk: Buffer) => {
+      /** The chunk is overwritten by the next one. */
+      const received = (chunk: Buffer) => {
         if (bodyLeft > 0) {
-          if (sample.length < 2) sample.push(chunk);
+          if (sample.length < 2) sample.push(Buffer.from(chunk));
           bodyLeft -= chunk.length;
           if (bodyLeft === 0) answered();
           return;
@@ -115,7 +125,7 @@ function run(order: LoadOrder): Promise<LoadResult> {
         const data = waiting ? Buffer.concat([waiting, chunk]) : chunk;
         const end = data.indexOf('\r\n\r\n');
         if (end < 0) {
-          waiting = data;
+          waiting = Buffer.from(data);
           return;
         }
         waiting = undefined;
@@ -123,10 +133,13 @@ function run(order: LoadOrder): Promise<LoadResult> {
         const status = Number(header.slice(9, 12));
         const length = /\r\ncontent-length: (\d+)/i.exec(header)?.[1];
         bad = status < 200 || status > 299 || length === undefined;
-        sample.push(data);
         bodyLeft = Number(length ?? 0) - (data.length - end - 4);
+        sample.push(bodyLeft === 0 ? data : Buffer.from(data));
         if (bodyLeft === 0) answered();
-      });
+      };
+      socket.on('connect', send);
+      socket.on('error', reject);
+      socket.on('close', () => resolve());
     });
 
   // Many clients keep their core awake: to wake it would cost the server more than to answer.

@@ -9,13 +9,17 @@ const shallowLength = 2 * maxDepth;
 /** As Fastify's own, but an empty body is no body (clients send the header on every request), and errors say what is wrong. */
 export function registerJsonParser(app: FastifyInstance): void {
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
-    if (body === '') return done(null, undefined);
     try {
-      done(null, parseJson(body as string, 'The body'));
+      done(null, readJsonBody(body as string));
     } catch (error) {
       done(error as AppError);
     }
   });
+}
+
+/** `parseJson` of a whole body; an empty one is none. */
+export function readJsonBody(text: string): unknown {
+  return text === '' ? undefined : parseJson(text, 'The body');
 }
 
 /**

@@ -6,7 +6,7 @@ import { AcceptedForm } from '../contract/accepted-form.ts';
 import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
 import { secretValues } from '../contract/masking.ts';
 import { parseConnection } from '../contract/validation.ts';
-import type { TrustObjects } from '../contract/worker-protocol.ts';
+import type { DesiredConnection, TrustObjects } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
 import { loggableError } from '../loggable-error.ts';
 import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts';
@@ -399,6 +399,41 @@ export async function openClient(
     if (aborted && reason instanceof AppError) throw new Refusal(reason, warnings, digest);
     if (!prepared) throw new Refusal(new AppError('internal_error'), warnings);
     throw new Refusal(toClientError(error, prepared, surroundings.log), warnings, digest);
+  }
+}
+
+/** As `openClient`, given up after `timeoutMs` or when the controller aborts; answers why there is none. */
+export async function buildClient(
+  surroundings: ClientSurroundings,
+  item: DesiredConnection,
+  revision: Revision,
+  { timeoutMs, controller }: { timeoutMs: number; controller: AbortController },
+): Promise<LiveClient | Refusal> {
+  const timer = setTimeout(
+    () =>
+      controller.abort(
+        new AppError('target_timeout', `The client could not be built within ${timeoutMs} ms`),
+      ),
+    timeoutMs,
+  );
+  try {
+    const { project, name, type } = item;
+    return await openClient(
+      surroundings,
+      { project, name, type },
+      revision,
+      controller,
+      revision.config === item.config ? item.accepted : undefined,
+    );
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    surroundings.log.error(
+      { err: loggableError(error), connection: item.connection },
+      'opening failed in an unknown way',
+    );
+    return new Refusal(new AppError('internal_error'));
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -5,7 +5,8 @@ import type { Verdict } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
 import { createNetwork } from './egress.ts';
 import { createEgressPolicy } from './egress-policy.ts';
-import { type Limits, LiveConnections } from './live-connections.ts';
+import { LiveConnections } from './live-connections.ts';
+import type { Limits } from './live-connections-options.ts';
 import { createFake, createLog, desired, until } from './testing/fake-type.ts';
 
 const canary = 'c4nary-s3cret';

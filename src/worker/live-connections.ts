@@ -1,4 +1,3 @@
-import type { Logger, Network } from '../connectors/connector.ts';
 import { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
 import type { OperationSchema } from '../contract/connection-type.ts';
 import { foldName } from '../contract/validation.ts';
@@ -10,105 +9,28 @@ import type {
 } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
 import { loggableError } from '../loggable-error.ts';
-import { untilAborted } from './deadline.ts';
-import { HealthRecord } from './health-record.ts';
 import { Limiter } from './limiter.ts';
-import { type LiveClient, openClient, Refusal, type TypeRegistry, toClientError } from './live-client.ts';
-import { checkInput } from './operation-input.ts';
-import { type LiveState, type Operation, planOne, type Revision } from './plan.ts';
+import { buildClient, type LiveClient, Refusal, toClientError } from './live-client.ts';
+import { defaultLimits, type Limits, type LiveConnectionsOptions } from './live-connections-options.ts';
+import { jsonOf, type OperateOptions, OperationRuns, resultOf } from './operation-runs.ts';
+import { type Operation, planOne, type Revision } from './plan.ts';
 import { Proof, type ProofOutcome } from './proof.ts';
 import { ProofPace } from './proof-pace.ts';
-import type { Scrubbing } from './scrubbing.ts';
+import { SecretChecks } from './secrets/secret-checks.ts';
 import { hasSecretReference, type SecretSources } from './secrets/secret-sources.ts';
-
-export interface LiveConnectionsOptions extends TypeRegistry {
-  network: Network;
-  /** Without them no secret reference is allowed. */
-  secrets?: SecretSources;
-  log: Logger;
-  /** Directories that connections may write files into; default none. */
-  logRoots?: readonly string[] | undefined;
-  /** Name of the worker's environment, as far as it is known. */
-  environment: () => string;
-  /** Whether a control plane decides when connections are proved; without one the worker does. */
-  hasControlPlane: () => boolean;
-  onVerdict: (verdict: Verdict) => void;
-  /** Told of host keys that the control plane has not pinned. */
-  onHostKey?: (sighting: HostKeySighting) => void;
-  limits?: Partial<Limits>;
-}
-
-export interface Limits {
-  /** Longest that building a client may take, ms. Default 8000: less than a deployment waits. */
-  openTimeoutMs: number;
-  /** Longest round trip of a proof, ms. Default 10,000. */
-  proveTimeoutMs: number;
-  /** How long operations of a replaced client may go on, ms. Default 30,000. */
-  drainMs: number;
-  /** How long operations of a disabled connection may go on, ms. Default 700, so that it is closed within a second. */
-  abortAfterMs: number;
-  /** How long a revision may go on opening when a newer one waits, ms. Default 1000. */
-  supersedeAfterMs: number;
-  /** Operations in flight on one connection. Default 256. */
-  concurrency: number;
-  /** Clients of one connection that may drain at a time. Default 4. */
-  draining: number;
-  /** Proofs at a time that nobody asked for. Default 32. */
-  periodicProofs: number;
-  /** Proofs at a time that the control plane asked for. Default 256. */
-  requestedProofs: number;
-  /** How often secret references are looked up again, ms. Default 60,000. */
-  secretCheckMs: number;
-  /** First and longest wait before a refusal that may pass is tried again, ms. Default 5000 and 60,000. */
-  retryOpenMs: [first: number, longest: number];
-}
-
-const defaultLimits: Limits = {
-  openTimeoutMs: 8_000,
-  proveTimeoutMs: 10_000,
-  drainMs: 30_000,
-  abortAfterMs: 700,
-  supersedeAfterMs: 1_000,
-  concurrency: 256,
-  draining: 4,
-  periodicProofs: 32,
-  requestedProofs: 256,
-  secretCheckMs: 60_000,
-  retryOpenMs: [5_000, 60_000],
-};
-
-interface Serving {
-  client: LiveClient;
-  proof: Proof;
-}
-
-/** Everything about one connection; nothing in it is shared with another. */
-interface Slot {
-  readonly connection: string;
-  desired: DesiredConnection | undefined;
-  /** The desired state changed since it was last planned. */
-  isDirty: boolean;
-  working: Promise<void> | undefined;
-  serving: Serving | undefined;
-  readonly hostKeys: KnownHostKeys;
-  /** What serves was opened with other secrets or trusts another host key than is right by now. */
-  isStale: boolean;
-  refused:
-    | { revision: Revision; reason: AppError; warnings: string[]; secretsDigest: string | undefined }
-    | undefined;
-  draining: LiveClient[];
-  opening: { revision: number; controller: AbortController } | undefined;
-  inFlight: number;
-  /** What came for a revision that is not open yet. */
-  early: { revision: number; prove: boolean; holdUntil: number } | undefined;
-  retry: { timer: NodeJS.Timeout; delayMs: number } | undefined;
-  health: HealthRecord;
-}
-
-export interface OperateOptions {
-  timeoutMs: number;
-  signal?: AbortSignal;
-}
+import {
+  emptySlot,
+  healthOf,
+  isOff,
+  proofVerdict,
+  refusalOf,
+  refusedVerdict,
+  type Serving,
+  type Slot,
+  stateOf,
+  validVerdict,
+  verdictsOf,
+} from './slot.ts';
 
 /**
  * The clients of a worker. Each connection is worked on by itself and in order, so that a hung target
@@ -122,6 +44,7 @@ export class LiveConnections {
   readonly #periodic: Limiter;
   readonly #requested: Limiter;
   readonly #pace = new ProofPace<{ connection: string; revision: number }>((item) => this.#prove(item));
+  readonly #operations: OperationRuns;
   readonly #secretChecks: SecretChecks | undefined;
   #stopping = false;
 
@@ -130,6 +53,11 @@ export class LiveConnections {
     this.#limits = { ...defaultLimits, ...options.limits };
     this.#periodic = new Limiter(this.#limits.periodicProofs);
     this.#requested = new Limiter(this.#limits.requestedProofs);
+    this.#operations = new OperationRuns({
+      log: options.log,
+      concurrency: this.#limits.concurrency,
+      onFailure: (client, error) => this.#noteRefusedLogIn(client, error),
+    });
     const { secrets } = options;
     if (secrets)
       this.#secretChecks = new SecretChecks(secrets, this.#limits.secretCheckMs, () =>
@@ -202,7 +130,7 @@ export class LiveConnections {
    * target's error; no text of it holds a secret of the connection.
    */
   operate(connection: string, operation: string, input: unknown, options: OperateOptions): Promise<unknown> {
-    return this.#operate(connection, operation, input, options, resultOf);
+    return this.#operations.run(this.#slots.get(connection), operation, input, options, resultOf);
   }
 
   /** `operate`, its result as a JSON text. */
@@ -212,58 +140,7 @@ export class LiveConnections {
     input: unknown,
     options: OperateOptions,
   ): Promise<string> {
-    return this.#operate(connection, operation, input, options, jsonOf);
-  }
-
-  async #operate<Result>(
-    connection: string,
-    operation: string,
-    input: unknown,
-    { timeoutMs, signal }: OperateOptions,
-    deliver: (scrubbing: Scrubbing, result: unknown) => Result,
-  ): Promise<Result> {
-    const startedAt = Date.now();
-    const slot = this.#slots.get(connection);
-    if (slot && !slot.serving && slot.desired && slot.working) await this.#opened(slot, timeoutMs, signal);
-    // From here until the client counts the call nothing is awaited: a replacement in between would close it.
-    const { client, proof } = this.#servingOf(slot);
-    const held = slot!;
-    const { definition, connector, scrubbing } = client.prepared;
-    const schema = Object.hasOwn(definition.operations, operation)
-      ? definition.operations[operation]
-      : undefined;
-    const run = Object.hasOwn(connector.operations, operation) ? connector.operations[operation] : undefined;
-    if (!schema || !run)
-      throw new AppError(
-        'not_found',
-        `Operation '${operation}' was not found; ${definition.type} has ${Object.keys(definition.operations).join(', ') || 'none'}`,
-      );
-    checkInput(schema, input);
-    if (held.inFlight >= this.#limits.concurrency)
-      throw new AppError('target_busy', `${held.inFlight} operations of this connection are running already`);
-    const leave = client.breaker.enter();
-    const began = performance.now();
-    let failure: AppError | undefined;
-    try {
-      held.inFlight += 1;
-      const result = await client.run((live, context) => run(live, input, context), {
-        timeoutMs: Math.max(1, timeoutMs - (Date.now() - startedAt)),
-        signal,
-        ended: () => {
-          held.inFlight -= 1;
-        },
-      });
-      return deliver(scrubbing, result);
-    } catch (error) {
-      failure = toClientError(error, client.prepared, this.#options.log);
-      throw failure;
-    } finally {
-      leave(failure);
-      held.health.noteOperation(!failure, performance.now() - began);
-      if (failure) held.health.noteError(failure, Date.now());
-      if (failure) this.#noteRefusedLogIn(client, failure);
-      if (!client.isClosing) proof.noteOperation(failure);
-    }
+    return this.#operations.run(this.#slots.get(connection), operation, input, options, jsonOf);
   }
 
   /** Proves connections, at once or as they come; verdicts follow. Of a revision that is still opening, when it is open. */
@@ -306,7 +183,7 @@ export class LiveConnections {
 
   /** How things stand now, for a control plane that may have missed verdicts. */
   verdicts(): Verdict[] {
-    return [...this.#slots.values()].flatMap((slot) => (slot.working ? [] : this.#verdictsOf(slot)));
+    return [...this.#slots.values()].flatMap((slot) => (slot.working ? [] : verdictsOf(slot)));
   }
 
   /** Host keys that were seen and are not pinned, for a control plane that may have missed them. */
@@ -320,10 +197,7 @@ export class LiveConnections {
   health(now: number): HealthReport[] {
     const reports: HealthReport[] = [];
     for (const slot of this.#slots.values()) {
-      const { serving, refused } = slot;
-      const revision = serving?.client.revision.revision ?? refused?.revision.revision;
-      if (revision === undefined) continue;
-      const report = slot.health.collect(slot.connection, revision, () => serving?.client.figures(), now);
+      const report = healthOf(slot, now);
       if (report) reports.push(report);
     }
     return reports;
@@ -342,6 +216,7 @@ export class LiveConnections {
   /** Closes everything; what runs may go on for `graceMs`. No operation is taken any more. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
+    this.#operations.stop();
     this.#secretChecks?.stop();
     this.#pace.stop();
     const reason = new AppError('cancelled', 'The worker is stopping');
@@ -362,49 +237,9 @@ export class LiveConnections {
     this.#byName.clear();
   }
 
-  /** Waits for a first client that is being opened, within the operation's own time. */
-  async #opened(slot: Slot, timeoutMs: number, signal?: AbortSignal): Promise<void> {
-    const deadline = AbortSignal.timeout(timeoutMs);
-    const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
-    try {
-      await untilAborted(slot.working!, either);
-    } catch {
-      if (signal?.aborted)
-        throw signal.reason instanceof AppError ? signal.reason : new AppError('cancelled');
-      throw new AppError('target_timeout', `The client was not open within ${timeoutMs} ms`);
-    }
-  }
-
-  #servingOf(slot: Slot | undefined): Serving {
-    if (this.#stopping) throw new AppError('unavailable', 'The worker is stopping');
-    if (slot?.serving && slot.desired && !isOff(slot.desired)) return slot.serving;
-    if (slot?.desired && slot.refused) {
-      const { revision, reason } = slot.refused;
-      throw new AppError(
-        'not_active',
-        `The connection is not active: this worker refused revision ${revision.revision} (${reason.message})`,
-      );
-    }
-    throw new AppError('not_active');
-  }
-
   #addSlot(connection: string): Slot {
-    const slot: Slot = {
-      connection,
-      desired: undefined,
-      isDirty: false,
-      working: undefined,
-      serving: undefined,
-      hostKeys: new KnownHostKeys([], (key) => this.#options.onHostKey?.({ connection, ...key })),
-      isStale: false,
-      refused: undefined,
-      draining: [],
-      opening: undefined,
-      inFlight: 0,
-      early: undefined,
-      retry: undefined,
-      health: new HealthRecord(Date.now()),
-    };
+    const hostKeys = new KnownHostKeys([], (key) => this.#options.onHostKey?.({ connection, ...key }));
+    const slot = emptySlot(connection, hostKeys);
     this.#slots.set(connection, slot);
     return slot;
   }
@@ -460,7 +295,7 @@ export class LiveConnections {
         return;
       case 'keep':
         slot.refused = undefined;
-        for (const verdict of this.#verdictsOf(slot)) this.#options.onVerdict(verdict);
+        for (const verdict of verdictsOf(slot)) this.#options.onVerdict(verdict);
         return;
       case 'close':
         await this.#close(slot, operation.revision);
@@ -515,34 +350,16 @@ export class LiveConnections {
 
   /** A client, or why there is none. */
   async #build(slot: Slot, item: DesiredConnection, revision: Revision): Promise<LiveClient | Refusal> {
-    const { openTimeoutMs } = this.#limits;
     const controller = new AbortController();
     slot.opening = { revision: revision.revision, controller };
-    const timer = setTimeout(
-      () =>
-        controller.abort(
-          new AppError('target_timeout', `The client could not be built within ${openTimeoutMs} ms`),
-        ),
-      openTimeoutMs,
-    );
     try {
-      const { project, name, type } = item;
-      return await openClient(
+      return await buildClient(
         { ...this.#options, environment: this.#options.environment(), hostKeys: slot.hostKeys },
-        { project, name, type },
+        item,
         revision,
-        controller,
-        revision.config === item.config ? item.accepted : undefined,
+        { timeoutMs: this.#limits.openTimeoutMs, controller },
       );
-    } catch (error) {
-      if (error instanceof Refusal) return error;
-      this.#options.log.error(
-        { err: loggableError(error), connection: slot.connection },
-        'opening failed in an unknown way',
-      );
-      return new Refusal(new AppError('internal_error'));
     } finally {
-      clearTimeout(timer);
       slot.opening = undefined;
     }
   }
@@ -677,155 +494,15 @@ export class LiveConnections {
     timer.unref();
     slot.retry = { timer, delayMs };
   }
-
-  #verdictsOf(slot: Slot): Verdict[] {
-    const { serving, refused, connection } = slot;
-    const verdicts: Verdict[] = [];
-    if (refused)
-      verdicts.push(refusedVerdict(slot, refused.revision.revision, refused.reason, refused.warnings));
-    else if (serving) {
-      verdicts.push(validVerdict(connection, serving.client));
-      const { outcome } = serving.proof;
-      if (outcome) verdicts.push(proofVerdict(connection, serving.client.revision.revision, outcome, true));
-    }
-    return verdicts;
-  }
 }
-
-/** When secret references are looked up again: regularly, and soon after a hint, but never twice at a time. */
-class SecretChecks {
-  readonly #secrets: SecretSources;
-  readonly #everyMs: number;
-  readonly #check: () => Promise<void>;
-  readonly #regular: NodeJS.Timeout;
-  #previousAt = Date.now();
-  #hinted: NodeJS.Timeout | undefined;
-  #running: Promise<void> | undefined;
-  #isHinted = false;
-
-  constructor(secrets: SecretSources, everyMs: number, check: () => Promise<void>) {
-    this.#secrets = secrets;
-    this.#everyMs = everyMs;
-    this.#check = check;
-    this.#regular = setInterval(() => {
-      secrets.refresh(this.#previousAt);
-      this.#previousAt = Date.now();
-      this.#run();
-    }, everyMs);
-    this.#regular.unref();
-    secrets.onChange = () => this.#run();
-  }
-
-  /** Within a few seconds, however often it is called. */
-  soon(): void {
-    this.#hinted ??= setTimeout(
-      () => {
-        this.#hinted = undefined;
-        this.#run();
-      },
-      Math.min(this.#everyMs, afterHintMs),
-    ).unref();
-  }
-
-  stop(): void {
-    clearInterval(this.#regular);
-    clearTimeout(this.#hinted);
-    this.#secrets.close();
-  }
-
-  #run(): void {
-    if (this.#running) {
-      this.#isHinted = true;
-      return;
-    }
-    this.#running = this.#check().finally(() => {
-      this.#running = undefined;
-      if (!this.#isHinted) return;
-      this.#isHinted = false;
-      this.soon();
-    });
-  }
-}
-
-const afterHintMs = 2_000;
 
 /** Over how long a worker without a control plane spreads its first proofs, ms. */
 const selfProofSpreadMs = 2_000;
-
-function resultOf(scrubbing: Scrubbing, result: unknown): unknown {
-  return asJson(() => scrubbing.result(result));
-}
-
-function jsonOf(scrubbing: Scrubbing, result: unknown): string {
-  return asJson(() => scrubbing.json(result));
-}
-
-function asJson<Json>(make: () => Json): Json {
-  try {
-    return make();
-  } catch (error) {
-    throw new AppError('internal_error', 'The result of the operation is no JSON', { cause: error });
-  }
-}
 
 function nameKey(project: string, name: string): string {
   return `${project}\0${foldName(name)}`;
 }
 
-function isOff({ config }: DesiredConnection): boolean {
-  return config['enabled'] === false || config['deployToWorker'] === false;
-}
-
 function ofRevision<T extends { revision: number }>(early: T | undefined, revision: number): T | undefined {
   return early?.revision === revision ? early : undefined;
-}
-
-function stateOf({ serving, refused, isStale }: Slot): LiveState {
-  if (refused)
-    return {
-      state: 'refused',
-      refused: refused.revision,
-      isStale,
-      ...(serving ? { serving: serving.client.revision } : {}),
-    };
-  return serving ? { state: 'live', serving: serving.client.revision, isStale } : { state: 'none' };
-}
-
-function refusalOf(revision: Revision, refusal: Refusal): NonNullable<Slot['refused']> {
-  const { reason, warnings, secretsDigest } = refusal;
-  return { revision, reason, warnings, secretsDigest };
-}
-
-function validVerdict(connection: string, { revision, warnings }: LiveClient): Verdict {
-  return {
-    connection,
-    revision: revision.revision,
-    step: 'valid',
-    ...(warnings.length > 0 ? { warnings: [...warnings] } : {}),
-  };
-}
-
-function refusedVerdict(slot: Slot, revision: number, reason: AppError, warnings: string[]): Verdict {
-  return {
-    connection: slot.connection,
-    revision,
-    step: 'refused',
-    message: reason.message,
-    code: reason.code,
-    retryable: reason.retryable,
-    ...(warnings.length > 0 ? { warnings: [...warnings] } : {}),
-    ...(slot.serving ? { serving: slot.serving.client.revision.revision } : {}),
-  };
-}
-
-function proofVerdict(
-  connection: string,
-  revision: number,
-  outcome: ProofOutcome,
-  isRepeated: boolean,
-): Verdict {
-  const said = { connection, revision, ...(isRepeated ? { isRepeated } : {}) };
-  if (outcome.ok) return { ...said, step: 'connected' };
-  const { code, message, retryable } = outcome.error;
-  return { ...said, step: 'unreachable', code, message, retryable };
 }

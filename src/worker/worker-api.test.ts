@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
+import { Agent, type IncomingHttpHeaders, request } from 'node:http';
 import { test } from 'node:test';
 import type { UsageToken } from '../contract/worker-protocol.ts';
 import { createNetwork } from './egress.ts';
@@ -346,4 +347,158 @@ test('security.md 21: a stream that waits for its client ends with its token', a
   assert.deepEqual([error.type, error.error, error.line], ['error', 'unauthorized_client', 2]);
   assert.deepEqual(finished, { type: 'finished', success: false, accepted: 1, failed: 0 });
   feed.close();
+});
+
+test('over a socket a plain request has the answer that any other way has', async (t) => {
+  const tokens = [
+    usage('good', [{ project: 'P' }]),
+    usage('narrow', [{ project: 'P', operations: ['read'] }]),
+  ];
+  const { app, source, log } = await setUp(tokens);
+  const { url, close } = await startWorkerApi({ worker: source, host: '127.0.0.1', port: 0, log });
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  t.after(async () => {
+    agent.destroy();
+    await close();
+  });
+  const send = (target: string, token: string, payload: string) =>
+    new Promise<{ status: number; headers: IncomingHttpHeaders; body: string }>((resolve, reject) => {
+      const headers = {
+        authorization: `Bearer ${token}`,
+        'content-type': 'application/json',
+        'content-length': Buffer.byteLength(payload),
+      };
+      const sent = request(url + target, { method: 'POST', headers, agent }, async (response) => {
+        response.setEncoding('utf8');
+        const body = (await response.toArray()).join('');
+        resolve({ status: response.statusCode!, headers: response.headers, body });
+      });
+      sent.on('error', reject);
+      sent.end(payload);
+    });
+  const toldApart = ({ body, headers }: { body: string; headers: object }) => {
+    const {
+      date: _date,
+      connection: _connection,
+      'keep-alive': _keepAlive,
+      ...others
+    } = {
+      date: '',
+      ...headers,
+    } as Record<string, unknown>;
+    const { request_id: requestId, ...answer } = JSON.parse(body);
+    if (requestId !== undefined) assert.match(requestId, /^[\w-]{12}$/);
+    return { answer, headers: { ...others, 'content-length': String(Buffer.byteLength(body)) } };
+  };
+  const say = { text: 'x' };
+  const cases: [string, unknown, string?][] = [
+    [path('P', 'Mail Server'), say],
+    [path('P', 'MAIL SERVER').slice(0, -1), { text: 'größe €' }],
+    [path('P', 'Mail Server'), { text: 'x', fail: 'certificate_expired' }],
+    [path('P', 'Mail Server'), { txet: 1 }],
+    [path('P', 'Mail Server', 'nothing'), say],
+    [path('P', 'Mail Server', 'sayAll'), { messages: [] }],
+    [path('P', 'missing'), say],
+    [path('P', 'größe'), say],
+    [path('P', '..'), say],
+    [path('P', 'a/b'), say],
+    [path('P', 'a;b'), say],
+    [path('P', 'x'.repeat(1400)), say],
+    [path('p', 'Mail Server'), say],
+    [path('Q', 'other'), say],
+    [path('Q', 'other').replace('/Q/', '/%51/'), say],
+    [path('P', '%'), say],
+    ['/apiops/projects/P/connections/%E4/operations/say/', say],
+    ['/apiops/projects/P/connections/%e4%b8%ad/operations/say', say],
+    ['/apiops/projects/P/connections/Mail%20Server/operations/say//', say],
+    ['/APIOPS/projects/P/connections/Mail%20Server/operations/say/', say],
+    ['/apiops/projects/P/connections/Mail+Server/operations/say/', say],
+    [`${path('P', 'Mail Server')}?timeoutMs=20`, { text: 'x', afterMs: 60_000 }],
+    [`${path('P', 'Mail Server')}?timeoutMs=no`, say],
+    ['/elsewhere', say],
+    [path('P', 'Mail Server'), say, 'narrow'],
+    [path('P', 'Mail Server'), say, 'unknown'],
+    [path('P', 'Mail Server'), '{"text"'],
+    [path('P', 'Mail Server'), '\ufeff{"text":"x"}'],
+    [path('P', 'Mail Server'), ''],
+    [path('P', 'Mail Server'), 'null'],
+    [path('P', 'Mail Server'), '"text"'],
+    [path('P', 'Mail Server'), '{"text":"x","__proto__":{"a":1}}'],
+    [path('P', 'Mail Server'), { text: 'y'.repeat(200_000) }],
+  ];
+  for (const [target, body, token = 'good'] of cases) {
+    const payload = typeof body === 'string' ? body : JSON.stringify(body);
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    const expected = await app.inject({ method: 'POST', url: target, headers, payload });
+    // What is refused leaves its connection to the server; the next one begins anew.
+    agent.destroy();
+    for (let repeated = 0; repeated < 2; repeated++) {
+      const got = await send(target, token, payload);
+      assert.equal(got.status, expected.statusCode, target);
+      assert.deepEqual(toldApart(got), toldApart(expected), target);
+    }
+  }
+});
+
+test('security.md 21: what runs over a socket ends with its token, and its client', async (t) => {
+  const good = usage('good', [{ project: 'P' }]);
+  const { source, setTokens, fake, log } = await setUp([good]);
+  const { url, close } = await startWorkerApi({ worker: source, host: '127.0.0.1', port: 0, log });
+  t.after(close);
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  t.after(() => agent.destroy());
+  const run = (body: object, signal?: AbortSignal) =>
+    new Promise<{ status: number; body: string }>((resolve, reject) => {
+      const payload = JSON.stringify(body);
+      const headers = {
+        authorization: 'Bearer good',
+        'content-type': 'application/json',
+        'content-length': payload.length,
+      };
+      const sent = request(
+        url + path('P', 'Mail Server'),
+        { method: 'POST', headers, agent, ...(signal ? { signal } : {}) },
+        async (response) =>
+          resolve({ status: response.statusCode!, body: (await response.toArray()).join('') }),
+      );
+      sent.on('error', reject);
+      sent.end(payload);
+    });
+  assert.equal((await run({ text: 'x' })).status, 200);
+  const running = run({ text: 'x', afterMs: 60_000 });
+  await until(() => fake.clients[0]?.running === 1);
+  setTokens([]);
+  const { status, body } = await running;
+  assert.equal(status, 401);
+  assert.deepEqual({ ...JSON.parse(body), request_id: undefined }, { ...invalid, request_id: undefined });
+  assert.equal(fake.clients[0]!.running, 0);
+  assert.equal((await run({ text: 'x' })).status, 401, 'the head is known, the token no more');
+  setTokens([good]);
+  assert.equal((await run({ text: 'x' })).status, 200);
+  const controller = new AbortController();
+  const gone = assert.rejects(run({ text: 'x', afterMs: 60_000 }, controller.signal));
+  await until(() => fake.clients[0]?.running === 1);
+  controller.abort();
+  await gone;
+  await until(() => fake.clients[0]!.running === 0, 'the operation is aborted');
+});
+
+test('closing lets what runs over a socket end, and takes nothing more', async () => {
+  const { source, fake, log } = await setUp([usage('good', [{ project: 'P' }])]);
+  const { url, close } = await startWorkerApi({ worker: source, host: '127.0.0.1', port: 0, log });
+  const post = (body: object) =>
+    fetch(url + path('P', 'Mail Server'), {
+      method: 'POST',
+      headers: { authorization: 'Bearer good', 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+  assert.equal((await post({ text: 'x' })).status, 200);
+  const running = post({ text: 'late', afterMs: 300 });
+  await until(() => fake.clients[0]?.running === 1);
+  const closed = close();
+  const response = await running;
+  assert.equal(response.status, 200);
+  assert.equal(response.headers.get('connection'), 'close');
+  await closed;
+  await assert.rejects(post({ text: 'x' }));
 });

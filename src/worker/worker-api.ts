@@ -6,15 +6,17 @@ import Fastify, {
   type FastifyRequest,
 } from 'fastify';
 import type { Logger } from '../connectors/connector.ts';
+import type { OperationSchema } from '../contract/connection-type.ts';
 import { isNdjson } from '../contract/ndjson.ts';
-import { foldName } from '../contract/validation.ts';
 import type { UsageToken } from '../contract/worker-protocol.ts';
 import { AppError, errorBody } from '../errors.ts';
 import { loggableError } from '../loggable-error.ts';
 import { answerItemStream, isItemStream, registerItemStreams } from '../request-body/item-stream.ts';
-import { registerJsonParser } from '../request-body/json-body.ts';
+import { readJsonBody, registerJsonParser } from '../request-body/json-body.ts';
+import { DirectRequests } from './direct-requests.ts';
 import type { LiveConnections } from './live-connections.ts';
 import { RememberedAnswers } from './remembered-answers.ts';
+import { type Permit, type RunningUse, UsageTokens, type UseTarget } from './usage-tokens.ts';
 
 /** What the port needs of the worker behind it. */
 export interface WorkerApiSource {
@@ -28,23 +30,14 @@ const maxInputBytes = 64 * 1024 * 1024;
 const defaultTimeoutMs = 60_000;
 /** How long requests may go on when the port closes. */
 const drainMs = 10_000;
-const maxTimerMs = 2 ** 31 - 1;
-const maxKnownHeaders = 1000;
 const jsonType = 'application/json; charset=utf-8';
 const requestIdBytes = 9;
-
-interface Running {
-  hash: string;
-  project: string;
-  connection: string;
-  operation: string;
-  controller: AbortController;
-}
-
-type Params = Record<'project' | 'connection' | 'operation', string>;
+/** Of a use, where nothing in it has to be read twice; the others are the router's. */
+const plainTarget =
+  /^\/apiops\/projects\/((?:[\w.~-]|%20|%[89A-Fa-f][\dA-Fa-f])+)\/connections\/((?:[\w.~-]|%20|%[89A-Fa-f][\dA-Fa-f])+)\/operations\/([\w.~-]+)\/?$/;
 
 interface UseRoute {
-  Params: Params;
+  Params: UseTarget;
   Querystring: { timeoutMs?: string; input?: string };
 }
 
@@ -52,7 +45,7 @@ type UseRequest = FastifyRequest<UseRoute>;
 
 declare module 'fastify' {
   interface FastifyRequest {
-    usageToken: UsageToken | null;
+    permit: Permit | null;
   }
 }
 
@@ -61,25 +54,10 @@ declare module 'fastify' {
  * plane sent, so that it works without it; what runs for a token that ends is aborted.
  */
 export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyInstance {
-  const byHash = new Map<string, UsageToken>();
-  /** By the Authorization header, of those that were found by it: a hash for each request costs more than looking it up. */
-  const byHeader = new Map<string, UsageToken>();
-  const running = new Set<Running>();
   const remembered = new RememberedAnswers();
-  const learn = (tokens: readonly UsageToken[]) => {
-    byHash.clear();
-    byHeader.clear();
-    for (const token of tokens) byHash.set(token.hash, token);
-    for (const { controller, ...what } of running)
-      if (!mayStill(what)) controller.abort(new AppError('unauthorized_client', 'Invalid token'));
-  };
-  learn(worker.tokens);
-  worker.onTokens(learn);
-
-  function mayStill({ hash: key, project, connection, operation }: Omit<Running, 'controller'>): boolean {
-    const token = byHash.get(key);
-    return token !== undefined && isCurrent(token) && mayUse(token, project, connection, operation);
-  }
+  const tokens = new UsageTokens();
+  tokens.learn(worker.tokens);
+  worker.onTokens((next) => tokens.learn(next));
 
   const app = Fastify({
     logger: false,
@@ -93,24 +71,16 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
   app.removeContentTypeParser('text/plain');
   registerJsonParser(app);
   registerItemStreams(app);
-  app.decorateRequest('usageToken', null);
+  app.decorateRequest('permit', null);
   app.addHook('preClose', async () => {
     const stopping = new AppError('unavailable', 'The worker is stopping');
-    setTimeout(() => {
-      for (const { controller } of running) controller.abort(stopping);
-    }, drainMs).unref();
+    setTimeout(() => tokens.abortAll(stopping), drainMs).unref();
+    direct.close();
   });
 
   app.setErrorHandler((raised, request, reply) => {
-    const error = toAppError(raised);
-    if (error.code === 'internal_error')
-      log.error(
-        { err: loggableError(raised), requestId: request.id },
-        'the worker API failed in an unknown way',
-      );
-    if (error.details.retryAfter !== undefined) reply.header('retry-after', error.details.retryAfter);
-    if (error.entry.status === 401) reply.header('www-authenticate', 'Bearer');
-    return reply.status(error.entry.status).send(errorBody(error, request.id));
+    const { status, headers, body } = failed(raised, request.id);
+    return reply.status(status).headers(headers).type(jsonType).send(body);
   });
   app.setNotFoundHandler((request, reply) =>
     reply.status(404).send(errorBody(new AppError('not_found', 'There is nothing at this path'), request.id)),
@@ -127,7 +97,7 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
       // Before the body is read: token, project, permission, in this order.
       onRequest: (request, _reply, done) => {
         try {
-          request.usageToken = authorize(request.headers.authorization, request.params as Params);
+          request.permit = tokens.authorize(request.headers.authorization, request.params as UseTarget);
           done();
         } catch (error) {
           done(error as Error);
@@ -142,16 +112,16 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
       if (isNdjson(request.headers['content-type']))
         throw new AppError('bad_request', 'Idempotency-Key cannot be used with a streamed body');
       const { answer, replayed } = await remembered.once(
-        JSON.stringify([request.usageToken!.hash, key, request.url]),
+        JSON.stringify([request.permit!.token.hash, key, request.url]),
         hash('sha256', JSON.stringify(request.body ?? null), 'base64url'),
         async () => {
           try {
             return { status: 200, body: (await use(request, reply)) as string };
           } catch (raised) {
-            const error = toAppError(raised);
-            if (error.code === 'internal_error') throw raised;
-            if (error.details.retryAfter !== undefined) reply.header('retry-after', error.details.retryAfter);
-            return { status: error.entry.status, body: JSON.stringify(errorBody(error, request.id)) };
+            if (toAppError(raised).code === 'internal_error') throw raised;
+            const { status, headers, body } = failed(raised, request.id);
+            reply.headers(headers);
+            return { status, body };
           }
         },
       );
@@ -160,52 +130,81 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     },
   );
 
-  function authorize(header: string | undefined, { project, connection, operation }: Params): UsageToken {
-    const known = header === undefined ? undefined : byHeader.get(header);
-    const token = known ?? authenticate(header, byHash);
-    if (known && !isCurrent(known)) throw new AppError('unauthorized_client', 'Invalid token');
-    if (!known && byHeader.size < maxKnownHeaders) byHeader.set(header!, token);
-    if (!token.grants.some((grant) => grant.project === project))
-      throw new AppError('not_found', `Project '${project}' not found`);
-    if (!mayUse(token, project, connection, operation))
-      throw new AppError(
-        'forbidden',
-        `The token lacks the permission CONNECTIONS:USE in project '${project}'`,
-      );
-    return token;
-  }
+  const direct = new DirectRequests<Permit>(app.server, {
+    target: plainTarget,
+    permit({ authorization, parts: [project, connection, operation] }) {
+      try {
+        return tokens.authorize(authorization, {
+          project: project!,
+          connection: connection!,
+          operation: operation!,
+        });
+      } catch {
+        // Said by the one that says it of every other request.
+        return undefined;
+      }
+    },
+    async answer(permit, text, onGone) {
+      try {
+        const body = readJsonBody(text);
+        const { id, schema } = find(permit.target);
+        const running = tokens.begin(permit);
+        onGone(() => running.abort(new AppError('cancelled')));
+        try {
+          return { status: 200, body: await answerOf(id, schema, body, running, defaultTimeoutMs) };
+        } finally {
+          running.end();
+        }
+      } catch (raised) {
+        return failed(raised, newRequestId());
+      }
+    },
+  });
 
-  /** Answers the body of a success as JSON text, or goes on with a stream. */
-  async function use(request: UseRequest, reply: FastifyReply): Promise<unknown> {
-    const { project, connection, operation } = request.params;
-    const timeoutMs = readTimeout(request.query.timeoutMs);
+  /** Where the target is; fails with `not_found`. */
+  function find({ project, connection, operation }: UseTarget): {
+    id: string;
+    schema: OperationSchema | undefined;
+  } {
     const id = worker.connections.find(project, connection);
     if (id === undefined) throw new AppError('not_found', `Connection (name: ${connection}) was not found!`);
-    const schema = worker.connections.operationOf(id, operation);
+    return { id, schema: worker.connections.operationOf(id, operation) };
+  }
+
+  /** The body of a success as JSON text. */
+  async function answerOf(
+    id: string,
+    schema: OperationSchema | undefined,
+    body: unknown,
+    { permit, signal }: RunningUse,
+    timeoutMs: number,
+  ): Promise<string> {
+    // Without a schema it fails, whatever it is given.
+    const input = schema ? (body ?? {}) : {};
+    const { operation } = permit.target;
+    const result = await worker.connections.operateToJson(id, operation, input, { timeoutMs, signal });
+    return `{"success":true,"result":${result}}`;
+  }
+
+  /** Answers the body of a success, or goes on with a stream. */
+  async function use(request: UseRequest, reply: FastifyReply): Promise<unknown> {
+    const permit = request.permit!;
+    const { operation } = permit.target;
+    const timeoutMs = readTimeout(request.query.timeoutMs);
+    const { id, schema } = find(permit.target);
     const isStream = schema !== undefined && isItemStream(request, operation, schema);
-    const token = request.usageToken!;
-    const controller = new AbortController();
-    const entry: Running = { hash: token.hash, project, connection, operation, controller };
+    const running = tokens.begin(permit);
     const onGone = () => {
-      if (!reply.raw.writableFinished) controller.abort(new AppError('cancelled'));
+      if (!reply.raw.writableFinished) running.abort(new AppError('cancelled'));
     };
-    const expiry =
-      token.expiresAt === null
-        ? undefined
-        : setTimeout(
-            () => controller.abort(new AppError('unauthorized_client', 'Invalid token')),
-            Math.min(maxTimerMs, Math.max(0, token.expiresAt - Date.now())),
-          );
     const done = () => {
-      clearTimeout(expiry);
-      running.delete(entry);
+      running.end();
       reply.raw.off('close', onGone);
     };
-    running.add(entry);
     reply.raw.once('close', onGone);
     try {
-      const { signal } = controller;
       if (isStream) {
+        const { signal } = running;
         const run = (input: unknown) =>
           worker.connections.operate(id, operation, input, { timeoutMs, signal });
         // Its answer goes on after this.
@@ -220,14 +219,21 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
           timeoutMs,
         });
       }
-      // Without a schema it fails, whatever it is given.
-      const input = schema ? (request.body ?? {}) : {};
-      const result = await worker.connections.operateToJson(id, operation, input, { timeoutMs, signal });
       reply.type(jsonType);
-      return `{"success":true,"result":${result}}`;
+      return await answerOf(id, schema, request.body, running, timeoutMs);
     } finally {
       if (!isStream) done();
     }
+  }
+
+  function failed(raised: unknown, requestId: string) {
+    const error = toAppError(raised);
+    if (error.code === 'internal_error')
+      log.error({ err: loggableError(raised), requestId }, 'the worker API failed in an unknown way');
+    const headers: Record<string, string> = {};
+    if (error.details.retryAfter !== undefined) headers['retry-after'] = String(error.details.retryAfter);
+    if (error.entry.status === 401) headers['www-authenticate'] = 'Bearer';
+    return { status: error.entry.status, headers, body: JSON.stringify(errorBody(error, requestId)) };
   }
   return app;
 }
@@ -257,52 +263,6 @@ function newRequestId(): string {
   const id = randomness.toString('base64url', 0, requestIdBytes);
   randomness = randomness.subarray(requestIdBytes);
   return id;
-}
-
-/** Every reason is the same answer, so that none can be told from another. */
-function authenticate(header: string | undefined, byHash: ReadonlyMap<string, UsageToken>): UsageToken {
-  const credential = /^bearer +([\x21-\x7e]{1,512}) *$/i.exec(header ?? '')?.[1];
-  const token = byHash.get(hash('sha256', credential ?? '', 'base64url'));
-  if (credential === undefined || !token || !isCurrent(token))
-    throw new AppError('unauthorized_client', 'Invalid token');
-  return token;
-}
-
-function isCurrent({ expiresAt }: UsageToken): boolean {
-  return expiresAt === null || expiresAt > Date.now();
-}
-
-function mayUse({ grants }: UsageToken, project: string, connection: string, operation: string): boolean {
-  const name = foldName(connection);
-  return grants.some(
-    (grant) =>
-      grant.project === project &&
-      (grant.connections === undefined ||
-        grant.connections.some((glob) => matchesGlob(foldName(glob), name))) &&
-      (grant.operations === undefined || grant.operations.includes(operation)),
-  );
-}
-
-/** `*` stands for any characters, `?` for one; linear in both, so that no glob costs more than its length. */
-function matchesGlob(glob: string, name: string): boolean {
-  let at = 0;
-  let inGlob = 0;
-  let star = -1;
-  let retryAt = 0;
-  while (at < name.length) {
-    if (glob[inGlob] === '*') {
-      star = inGlob++;
-      retryAt = at;
-    } else if (glob[inGlob] === '?' || glob[inGlob] === name[at]) {
-      inGlob++;
-      at++;
-    } else if (star >= 0) {
-      inGlob = star + 1;
-      at = ++retryAt;
-    } else return false;
-  }
-  while (glob[inGlob] === '*') inGlob++;
-  return inGlob === glob.length;
 }
 
 function readTimeout(text: unknown): number {

@@ -2,7 +2,9 @@ import { AppError } from '../../errors.ts';
 
 /** One write, as the lines of NDJSON that `_bulk` takes. */
 export interface BulkWrite {
-  readonly lines: Buffer;
+  readonly lines: string;
+  /** Of the lines in UTF-8. */
+  readonly bytes: number;
   /** Whether a second arrival leaves the same document. */
   readonly repeatable: boolean;
 }
@@ -95,9 +97,9 @@ export class BulkBuffer {
       call.done = () => {
         signal.removeEventListener('abort', onAbort);
         const [first] = call.outcomes;
-        if (first instanceof AppError && call.outcomes.every((outcome) => outcome instanceof AppError))
-          reject(first);
-        else resolve(call.outcomes.map(asOutcome));
+        const unsent = call.outcomes.filter((outcome) => outcome instanceof AppError).length;
+        if (unsent > 0 && unsent === call.outcomes.length) reject(first);
+        else resolve(unsent > 0 ? call.outcomes.map(asOutcome) : (call.outcomes as BulkOutcome[]));
       };
       this.#take(writes, call);
     });
@@ -171,7 +173,7 @@ export class BulkBuffer {
     let bytes = 0;
     const most = Math.min(this.#limits.maxBatchSize, this.#queue.length);
     for (let length = 0; length < most; length++) {
-      bytes += this.#queue[length]!.write.lines.length;
+      bytes += this.#queue[length]!.write.bytes;
       if (bytes > maxBatchBytes && length > 0) return length;
     }
     return most;

@@ -33,23 +33,30 @@ export function indexRequest(input: IndexInput, defaultIndex: string | null | un
 /** Every write as the lines that `_bulk` takes; fails with `bad_request`, naming each field that is wrong. */
 export function bulkWrites({ actions }: BulkInput, defaultIndex: string | null | undefined): BulkWrite[] {
   const faults: FieldFault[] = [];
+  // Writes of one call have the same head as a rule.
+  let usual: { action: string; index: string | null | undefined; wrong?: string; head: string } | undefined;
   const writes = actions.map(({ action = 'index', index: given, id, routing, document }, at): BulkWrite => {
-    const field = (name: string) => `actions[${at}].${name}`;
-    const fault = (name: string, message: string) => faults.push({ field: field(name), message });
+    const fault = (name: string, message: string) =>
+      faults.push({ field: `actions[${at}].${name}`, message });
     const index = given ?? defaultIndex;
-    const wrong = indexFault(index, false);
-    if (wrong) fault('index', wrong);
+    if (usual?.action !== action || usual.index !== index) {
+      const wrong = indexFault(index, false);
+      const head = JSON.stringify({ [action]: { _index: index } });
+      usual = { action, index, head, ...(wrong ? { wrong } : {}) };
+    }
+    if (usual.wrong) fault('index', usual.wrong);
     if (id === undefined && (action === 'update' || action === 'delete')) fault('id', `${action} needs one`);
     if (action === 'delete' && document) fault('document', 'delete takes none');
     if (action !== 'delete' && !document) fault('document', `${action} needs one`);
-    const head = {
-      [action]: { _index: index, ...(id === undefined ? {} : { _id: id }), ...(routing ? { routing } : {}) },
-    };
+    const head =
+      id === undefined && !routing
+        ? usual.head
+        : JSON.stringify({ [action]: { _index: index, _id: id, ...(routing ? { routing } : {}) } });
     const body = action === 'update' ? { doc: document } : document;
+    const lines = action === 'delete' ? `${head}\n` : `${head}\n${JSON.stringify(body)}\n`;
     return {
-      lines: Buffer.from(
-        `${JSON.stringify(head)}\n${action === 'delete' ? '' : `${JSON.stringify(body)}\n`}`,
-      ),
+      lines,
+      bytes: Buffer.byteLength(lines),
       repeatable: id !== undefined && action !== 'create',
     };
   });
@@ -66,7 +73,7 @@ export function bulkRequest(writes: readonly BulkWrite[]): ElasticRequest {
   return {
     method: 'POST',
     path: `/_bulk?filter_path=${kept.map((name) => `items.*.${name}`).join(',')}`,
-    body: Buffer.concat(writes.map(({ lines }) => lines)),
+    body: Buffer.from(writes.map(({ lines }) => lines).join('')),
     repeatable: writes.every(({ repeatable }) => repeatable),
   };
 }
@@ -83,15 +90,22 @@ export function bulkOutcomes({ items = [] }: BulkAnswer, count: number): BulkOut
   if (items.length !== count)
     throw new AppError('protocol_error', `The answer has ${items.length} results for ${count} writes`);
   return items.map((item) => {
-    const { _index, _id, status, result, error } = Object.values(item)[0]!;
+    const { _index: index, _id: id, status, result, error } = theOne(item);
+    if (index && id && result && !error) return { index, id, status, result };
     return {
-      ...(_index ? { index: _index } : {}),
-      ...(_id ? { id: _id } : {}),
+      ...(index ? { index } : {}),
+      ...(id ? { id } : {}),
       status,
       ...(result ? { result } : {}),
       ...(error ? { error: failureOf(status, error) } : {}),
     };
   });
+}
+
+/** What an item of an answer says, under the name of its action. */
+function theOne<Value>(item: Record<string, Value>): Value {
+  for (const action in item) return item[action]!;
+  throw new AppError('protocol_error', 'The answer has a result that says nothing');
 }
 
 /** `/{index}/_search`; fails with `bad_request` when nothing says where to search. */

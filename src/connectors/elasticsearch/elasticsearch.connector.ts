@@ -134,8 +134,9 @@ function refuseWhenReadOnly(config: ElasticConfig): void {
     throw new AppError('bad_request', 'The connection is read only: elasticsearchType is READ');
 }
 
-function asResult({ error, ...outcome }: BulkOutcome): BulkResult {
-  if (!error) return outcome;
+function asResult(given: BulkOutcome): BulkResult {
+  if (!given.error) return given as BulkResult;
+  const { error, ...outcome } = given;
   const { code, message, retryable } = error;
   return { ...outcome, error: { code, message, retryable } };
 }

@@ -119,27 +119,6 @@ export function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> 
   });
 }
 
-/** Runs work with a signal that aborts with either; `AbortSignal.any` costs more than a call. */
-export async function withEither<T>(
-  one: AbortSignal,
-  other: AbortSignal,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const controller = new AbortController();
-  const onOne = () => controller.abort(one.reason);
-  const onOther = () => controller.abort(other.reason);
-  if (one.aborted) onOne();
-  else if (other.aborted) onOther();
-  one.addEventListener('abort', onOne, { once: true });
-  other.addEventListener('abort', onOther, { once: true });
-  try {
-    return await work(controller.signal);
-  } finally {
-    one.removeEventListener('abort', onOne);
-    other.removeEventListener('abort', onOther);
-  }
-}
-
 /** As `abortable`, and fails with `error` after `timeoutMs`; 0: no limit. */
 export async function within<T>(
   work: Promise<T>,

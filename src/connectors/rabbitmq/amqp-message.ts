@@ -20,6 +20,8 @@ export interface OutgoingMessage {
 }
 
 const maxShortStringBytes = 255;
+/** A UTF-16 unit takes three bytes in UTF-8 at most. */
+const surelyShort = Math.floor(maxShortStringBytes / 3);
 
 /** The message with the connection's defaults; fails with `request_rejected` on what AMQP cannot carry. */
 export function composeMessage(input: MessageInput, config: RabbitMqConfig): OutgoingMessage {
@@ -56,7 +58,8 @@ export function composeMessage(input: MessageInput, config: RabbitMqConfig): Out
 function checkShortStrings(fields: Record<string, unknown>): void {
   for (const name in fields) {
     const value = fields[name];
-    if (typeof value === 'string' && Buffer.byteLength(value) > maxShortStringBytes)
+    if (typeof value !== 'string' || value.length <= surelyShort) continue;
+    if (Buffer.byteLength(value) > maxShortStringBytes)
       throw new AppError('request_rejected', `${name} is longer than ${maxShortStringBytes} bytes in UTF-8`);
   }
 }

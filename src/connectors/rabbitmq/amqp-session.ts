@@ -3,7 +3,12 @@ import type { Channel, ChannelModel, GetMessage, Message } from 'amqplib';
 import { AppError } from '../../errors.ts';
 import { abortable, type Shareable, within } from '../messaging/shared-client.ts';
 import type { OutgoingMessage } from './amqp-message.ts';
-import { loadProtocol, type ProtocolChannel, type ProtocolConnection } from './amqplib-protocol.ts';
+import {
+  loadProtocol,
+  type ProtocolChannel,
+  type ProtocolConnection,
+  writeTogether,
+} from './amqplib-protocol.ts';
 import { classifyRabbitMqError, classifyReply } from './rabbitmq-errors.ts';
 import type { RabbitMqSettings } from './rabbitmq-settings.ts';
 
@@ -67,6 +72,7 @@ export class AmqpSession implements Shareable {
   /** Logs in and opens the virtual host. */
   static async start(socket: Socket, settings: RabbitMqSettings, signal: AbortSignal): Promise<AmqpSession> {
     const connection = new (loadProtocol().Connection)(socket);
+    writeTogether(connection, socket);
     // An error between the log-in and the session's own listeners must not be out of band.
     connection.on('error', () => {});
     const opening = watchOpening(connection);

@@ -37,6 +37,8 @@ export interface ProtocolConnection extends EventEmitter {
   readonly heartbeat: number;
   readonly frameMax: number;
   readonly channelMax: number;
+  /** What passes the frames of the channels on to the socket. */
+  readonly muxer: { _readIncoming(): void };
   open(fields: OpenFields, done: (error: Error | null) => void): void;
   /** Hands over the next frame while the connection is being opened. */
   step(done: (error: Error | null, frame: ProtocolFrame | null) => void): void;
@@ -75,4 +77,17 @@ export function loadProtocol(): Protocol {
     methods: require(join(folder, 'defs.js')),
   };
   return loaded;
+}
+
+/** Lets frames that wait at the same time leave in one write: amqplib makes a system call, and a packet, of each. */
+export function writeTogether({ muxer }: ProtocolConnection, socket: Socket): void {
+  const passOn = muxer._readIncoming.bind(muxer);
+  muxer._readIncoming = () => {
+    socket.cork();
+    try {
+      passOn();
+    } finally {
+      socket.uncork();
+    }
+  };
 }

@@ -2,7 +2,7 @@ import { itemsOf } from '../../contract/one-or-many.ts';
 import { AppError } from '../../errors.ts';
 import { type ConnectorContext, defineConnector, type Stages } from '../connector.ts';
 import { type HostOpening, type HostTarget, openOnAnyHost, testHosts } from '../messaging/host-failover.ts';
-import { abortable, SharedClient, withEither } from '../messaging/shared-client.ts';
+import { abortable, SharedClient } from '../messaging/shared-client.ts';
 import {
   composeMessage,
   describeMessage,
@@ -45,8 +45,9 @@ export const rabbitMqConnector = defineConnector<typeof rabbitMq, LiveRabbitMq>(
   test: (config, stages, ctx) => testStages(config, stages, ctx),
 
   operations: {
-    publish: (live, input, call) =>
-      withEither(live.signal, call.signal, (signal) => publish(live, input, signal)),
+    // Closing ends the session, and with it whatever waits here: the call's own signal is enough.
+    publish: (live, input, { signal }) =>
+      input.messages === undefined ? publishOne(live, input, signal) : publishMany(live, input, signal),
 
     async get(live, { queue, maxMessages = 1, acknowledge = false }, call) {
       const signal = AbortSignal.any([live.signal, call.signal]);
@@ -80,9 +81,20 @@ function opening(settings: RabbitMqSettings): HostOpening<HostTarget, AmqpSessio
   };
 }
 
-async function publish(live: LiveRabbitMq, input: PublishInput, signal: AbortSignal) {
+async function publishOne(
+  { config, session: shared }: LiveRabbitMq,
+  item: MessageInput,
+  signal: AbortSignal,
+) {
+  const session = shared.current ?? (await shared.get(signal));
+  const sent = session.publish(composeMessage(item, config), signal);
+  const outcome = sent instanceof Promise ? await abortable(sent, signal) : sent;
+  if (outcome) throw outcome;
+  return { published: 1, results: [{ confirmed: true }] };
+}
+
+async function publishMany(live: LiveRabbitMq, input: PublishInput, signal: AbortSignal) {
   const outcomes = await publishAll(live, itemsOf(input), signal);
-  if (input.messages === undefined && outcomes[0]) throw outcomes[0];
   return {
     published: outcomes.filter((outcome) => outcome === undefined).length,
     results: outcomes.map((outcome) => {

@@ -1,0 +1,129 @@
+import type { Logger } from '../connectors/connector.ts';
+import { AppError } from '../errors.ts';
+import { untilAborted } from './deadline.ts';
+import { type LiveClient, toClientError } from './live-client.ts';
+import { checkInput } from './operation-input.ts';
+import type { Scrubbing } from './scrubbing.ts';
+import { isOff, type Serving, type Slot } from './slot.ts';
+
+export interface OperateOptions {
+  timeoutMs: number;
+  signal?: AbortSignal;
+}
+
+interface Surroundings {
+  log: Logger;
+  /** Operations in flight on one connection. */
+  concurrency: number;
+  onFailure(client: LiveClient, error: AppError): void;
+}
+
+/** Runs operations on what serves a connection, within its limits. */
+export class OperationRuns {
+  readonly #surroundings: Surroundings;
+  #stopping = false;
+
+  constructor(surroundings: Surroundings) {
+    this.#surroundings = surroundings;
+  }
+
+  /** From now on every operation fails with `unavailable`. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  /** As `LiveConnections.operate`; `deliver` makes what is answered of the result. */
+  async run<Result>(
+    slot: Slot | undefined,
+    operation: string,
+    input: unknown,
+    { timeoutMs, signal }: OperateOptions,
+    deliver: (scrubbing: Scrubbing, result: unknown) => Result,
+  ): Promise<Result> {
+    const startedAt = Date.now();
+    if (slot && !slot.serving && slot.desired && slot.working) await opened(slot, timeoutMs, signal);
+    // From here until the client counts the call nothing is awaited: a replacement in between would close it.
+    const { client, proof } = this.#servingOf(slot);
+    const held = slot!;
+    const { log, concurrency, onFailure } = this.#surroundings;
+    const { definition, connector, scrubbing } = client.prepared;
+    const schema = Object.hasOwn(definition.operations, operation)
+      ? definition.operations[operation]
+      : undefined;
+    const run = Object.hasOwn(connector.operations, operation) ? connector.operations[operation] : undefined;
+    if (!schema || !run)
+      throw new AppError(
+        'not_found',
+        `Operation '${operation}' was not found; ${definition.type} has ${Object.keys(definition.operations).join(', ') || 'none'}`,
+      );
+    checkInput(schema, input);
+    if (held.inFlight >= concurrency)
+      throw new AppError('target_busy', `${held.inFlight} operations of this connection are running already`);
+    const leave = client.breaker.enter();
+    const began = performance.now();
+    let failure: AppError | undefined;
+    try {
+      held.inFlight += 1;
+      const result = await client.run((live, context) => run(live, input, context), {
+        timeoutMs: Math.max(1, timeoutMs - (Date.now() - startedAt)),
+        signal,
+        ended: () => {
+          held.inFlight -= 1;
+        },
+      });
+      return deliver(scrubbing, result);
+    } catch (error) {
+      failure = toClientError(error, client.prepared, log);
+      throw failure;
+    } finally {
+      leave(failure);
+      held.health.noteOperation(!failure, performance.now() - began);
+      if (failure) held.health.noteError(failure, Date.now());
+      if (failure) onFailure(client, failure);
+      if (!client.isClosing) proof.noteOperation(failure);
+    }
+  }
+
+  #servingOf(slot: Slot | undefined): Serving {
+    if (this.#stopping) throw new AppError('unavailable', 'The worker is stopping');
+    if (slot?.serving && slot.desired && !isOff(slot.desired)) return slot.serving;
+    if (slot?.desired && slot.refused) {
+      const { revision, reason } = slot.refused;
+      throw new AppError(
+        'not_active',
+        `The connection is not active: this worker refused revision ${revision.revision} (${reason.message})`,
+      );
+    }
+    throw new AppError('not_active');
+  }
+}
+
+/** Waits for a first client that is being opened, within the operation's own time. */
+async function opened(slot: Slot, timeoutMs: number, signal?: AbortSignal): Promise<void> {
+  const deadline = AbortSignal.timeout(timeoutMs);
+  const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
+  try {
+    await untilAborted(slot.working!, either);
+  } catch {
+    if (signal?.aborted) throw signal.reason instanceof AppError ? signal.reason : new AppError('cancelled');
+    throw new AppError('target_timeout', `The client was not open within ${timeoutMs} ms`);
+  }
+}
+
+/** What of a result may leave the worker. */
+export function resultOf(scrubbing: Scrubbing, result: unknown): unknown {
+  return asJson(() => scrubbing.result(result));
+}
+
+/** As `resultOf`, as a JSON text. */
+export function jsonOf(scrubbing: Scrubbing, result: unknown): string {
+  return asJson(() => scrubbing.json(result));
+}
+
+function asJson<Json>(make: () => Json): Json {
+  try {
+    return make();
+  } catch (error) {
+    throw new AppError('internal_error', 'The result of the operation is no JSON', { cause: error });
+  }
+}

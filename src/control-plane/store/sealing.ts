@@ -48,7 +48,7 @@ export function createSealer(masterKeys: readonly MasterKey[]): Sealer {
   const [newest] = keys;
   if (!newest) throw new Error('No master key was given');
   const [newestId, newestKey] = newest;
-  const opener = (text: string, place: Place): (() => string) => {
+  const takeApart = (text: string, place: Place): TakenApart => {
     const idEnd = text.indexOf('.', version.length);
     const ivEnd = text.indexOf('.', idEnd + 1);
     if (!text.startsWith(version) || idEnd <= version.length || ivEnd < 0) throw damaged();
@@ -58,25 +58,8 @@ export function createSealer(masterKeys: readonly MasterKey[]): Sealer {
     if (!key) throw new AppError('unavailable', `A secret is sealed with the key ${id}, which was not given`);
     // The vector fills its characters to the last bit, so both decode as one.
     const bytes = decoded(text.slice(idEnd + 1, ivEnd) + text.slice(ivEnd + 1));
-    const end = bytes.length - tagBytes;
-    if (end < ivBytes) throw damaged();
-    const iv = bytes.subarray(0, ivBytes);
-    const sealed = bytes.subarray(ivBytes, end);
-    const tag = bytes.subarray(end);
-    const associated = associatedData(place);
-    return () => {
-      const decipher = createDecipheriv(algorithm, key, iv, tagged);
-      decipher.setAAD(associated);
-      decipher.setAuthTag(tag);
-      try {
-        // GCM gives all of the text at once; the end only proves it.
-        const plain = decipher.update(sealed);
-        decipher.final();
-        return plain.toString();
-      } catch (error) {
-        throw damaged(error);
-      }
-    };
+    if (bytes.length < ivBytes + tagBytes) throw damaged();
+    return { key, bytes, associated: associatedData(place) };
   };
   return {
     keyIds: [newestId, ...[...keys.keys()].slice(1)],
@@ -89,8 +72,12 @@ export function createSealer(masterKeys: readonly MasterKey[]): Sealer {
       const sealed = Buffer.concat([cipher.update(plain, 'utf8'), cipher.final(), cipher.getAuthTag()]);
       return `${version}${newestId}.${iv.toString('base64url')}.${sealed.toString('base64url')}`;
     },
-    open: (text, place) => opener(text, place)(),
-    opener,
+    open: (text, place) => openTakenApart(takeApart(text, place)),
+    opener(text, place) {
+      const { key, bytes, associated } = takeApart(text, place);
+      const kept = { key, bytes: unpooled(bytes), associated: unpooled(associated) };
+      return () => openTakenApart(kept);
+    },
   };
 }
 
@@ -195,6 +182,35 @@ function nextIv(): Buffer {
   }
   ivsUsed += ivBytes;
   return ivs.subarray(ivsUsed - ivBytes, ivsUsed);
+}
+
+interface TakenApart {
+  key: KeyObject;
+  /** Vector, ciphertext and tag. */
+  bytes: Buffer;
+  associated: Buffer;
+}
+
+function openTakenApart({ key, bytes, associated }: TakenApart): string {
+  const end = bytes.length - tagBytes;
+  const decipher = createDecipheriv(algorithm, key, bytes.subarray(0, ivBytes), tagged);
+  decipher.setAAD(associated);
+  decipher.setAuthTag(bytes.subarray(end));
+  try {
+    // GCM gives all of the text at once; the end only proves it.
+    const plain = decipher.update(bytes.subarray(ivBytes, end));
+    decipher.final();
+    return plain.toString();
+  } catch (error) {
+    throw damaged(error);
+  }
+}
+
+/** What is kept must not hold the whole of Node's pool of buffers, of which small ones are slices. */
+function unpooled(bytes: Buffer): Buffer {
+  const own = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(own);
+  return own;
 }
 
 /** JSON, so that no two places share an encoding. */

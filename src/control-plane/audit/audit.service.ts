@@ -47,14 +47,22 @@ function rowOf(entry: AuditEntry, now: number): Value[] {
 /** Turns of the event loop without another read after which a batch is not waited for any longer; some 50 µs. */
 const IDLE_TURNS = 10;
 
+interface Batch {
+  readonly entries: AuditEntry[];
+  readonly preparations: (() => void)[];
+  readonly written: Promise<void>;
+}
+
 /**
- * Audits what changes nothing by itself; resolves when the row is durable. Reads that come together
- * are one job of the database, and share one wait for the disk; if it fails, all of them do. A batch
- * waits for half of the reads that are under way, while they keep coming: the other half waits for the
- * disk meanwhile, and the first of many clients to ask again has no commit of its own.
+ * Audits what changes nothing by itself; resolves when the row is durable. What prepares the answer
+ * may be given along, to be tried while the disk works, at which nobody is told whether it failed.
+ * Reads that come together are one job of the database, and share one wait for the disk; if it fails,
+ * all of them do. A batch waits for half of the reads that are under way, while they keep coming: the
+ * other half waits for the disk meanwhile, and the first of many clients to ask again has no commit of
+ * its own.
  */
-export function createReadAudit(db: Database): (entry: AuditEntry) => Promise<void> {
-  let open: { entries: AuditEntry[]; written: Promise<void> } | undefined;
+export function createReadAudit(db: Database): (entry: AuditEntry, prepare?: () => void) => Promise<void> {
+  let open: Batch | undefined;
   /** Reads that are not answered yet. */
   let underWay = 0;
 
@@ -71,26 +79,39 @@ export function createReadAudit(db: Database): (entry: AuditEntry) => Promise<vo
       setImmediate(look);
     });
 
-  const write = async (entries: readonly AuditEntry[]) => {
+  const write = async (entries: readonly AuditEntry[], preparations: readonly (() => void)[]) => {
     await gathered(entries);
+    const prepare = () => {
+      for (const one of preparations)
+        try {
+          one();
+        } catch {
+          // Whoever waits for it does it again, and answers what is wrong.
+        }
+    };
     try {
-      await db.write(async (tx) => {
-        open = undefined;
-        const now = Date.now();
-        await tx.insertRows(
-          into,
-          entries.map((one) => rowOf(one, now)),
-        );
-      });
+      await db.write(
+        async (tx) => {
+          open = undefined;
+          const now = Date.now();
+          await tx.insertRows(
+            into,
+            entries.map((one) => rowOf(one, now)),
+          );
+        },
+        // Once the disk has been asked, which is next.
+        { onCommit: () => queueMicrotask(prepare) },
+      );
     } finally {
       underWay -= entries.length;
     }
   };
 
-  return (entry) => {
+  return (entry, prepare) => {
     if (!open) {
       const entries: AuditEntry[] = [];
-      const batch = { entries, written: write(entries) };
+      const preparations: (() => void)[] = [];
+      const batch = { entries, preparations, written: write(entries, preparations) };
       open = batch;
       // A job that could not even begin has not closed its batch.
       batch.written.catch(() => {
@@ -98,6 +119,7 @@ export function createReadAudit(db: Database): (entry: AuditEntry) => Promise<vo
       });
     }
     open.entries.push(entry);
+    if (prepare) open.preparations.push(prepare);
     underWay += 1;
     return open.written;
   };

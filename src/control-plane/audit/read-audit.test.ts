@@ -57,3 +57,30 @@ test('a batch that fails fails all of its reads, and none after it', async () =>
     ['three'],
   );
 });
+
+test('answers are prepared when the rows are committed, before the disk has answered', async () => {
+  await using app = await startTestApp();
+  const order: string[] = [];
+  const noting: Pick<Database, 'write'> = {
+    write: async (job, options) => {
+      const value = await app.db.write(job, {
+        ...options,
+        onCommit: () => {
+          order.push('committed');
+          options?.onCommit?.();
+        },
+      });
+      order.push('durable');
+      return value;
+    },
+  };
+  const audit = createReadAudit(noting as Database);
+  await Promise.all([
+    audit(entry('one'), () => order.push('one')),
+    audit(entry('two'), () => {
+      throw new Error('for the one who waits');
+    }),
+    audit(entry('three'), () => order.push('three')),
+  ]);
+  assert.deepEqual(order, ['committed', 'one', 'three', 'durable']);
+});

@@ -49,74 +49,79 @@ const IDLE_TURNS = 10;
 
 interface Batch {
   readonly entries: AuditEntry[];
+  readonly preparations: (() => void)[];
   readonly written: Promise<void>;
-  /** Begins the writing. */
-  close(): void;
 }
 
 /**
- * Audits what changes nothing by itself; resolves when the row is durable. Reads that come together
- * are one job of the database, and share one wait for the disk; if it fails, all of them do. A batch
- * is written as soon as it has half of the reads that were under way of late, or when no more come: the
- * disk works on one half while the other half is read, and the first of many clients to ask again
- * has no commit of its own.
+ * Audits what changes nothing by itself; resolves when the row is durable. What prepares the answer
+ * may be given along, to be tried while the disk works, at which nobody is told whether it failed.
+ * Reads that come together are one job of the database, and share one wait for the disk; if it fails,
+ * all of them do. A batch waits for half of the reads that are under way, while they keep coming: the
+ * other half waits for the disk meanwhile, and the first of many clients to ask again has no commit of
+ * its own.
  */
-export function createReadAudit(db: Database): (entry: AuditEntry) => Promise<void> {
+export function createReadAudit(db: Database): (entry: AuditEntry, prepare?: () => void) => Promise<void> {
   let open: Batch | undefined;
   /** Reads that are not answered yet. */
   let underWay = 0;
-  /** Most that were under way at once since a batch was answered. */
-  let most = 0;
-  /** Most that were of late: an eighth is forgotten with each batch, as some are answered together. */
-  let expected = 0;
 
-  const write = async (entries: readonly AuditEntry[]) => {
-    open = undefined;
+  const gathered = (entries: readonly AuditEntry[]) =>
+    new Promise<void>((resolve) => {
+      let idleTurns = 0;
+      let seen = 0;
+      const look = () => {
+        idleTurns = entries.length > seen ? 0 : idleTurns + 1;
+        seen = entries.length;
+        if (seen * 2 >= underWay || idleTurns === IDLE_TURNS) resolve();
+        else setImmediate(look);
+      };
+      setImmediate(look);
+    });
+
+  const write = async (entries: readonly AuditEntry[], preparations: readonly (() => void)[]) => {
+    await gathered(entries);
+    const prepare = () => {
+      for (const one of preparations)
+        try {
+          one();
+        } catch {
+          // Whoever waits for it does it again, and answers what is wrong.
+        }
+    };
     try {
       await db.write(
-        (tx) => {
+        async (tx) => {
+          open = undefined;
           const now = Date.now();
-          return tx.insertRows(
+          await tx.insertRows(
             into,
             entries.map((one) => rowOf(one, now)),
           );
         },
-        { atOnce: true },
+        // Once the disk has been asked, which is next.
+        { onCommit: () => queueMicrotask(prepare) },
       );
     } finally {
       underWay -= entries.length;
-      expected = Math.max(most, Math.floor((expected * 7) / 8));
-      most = underWay;
     }
   };
 
-  const begin = (): Batch => {
-    const entries: AuditEntry[] = [];
-    const closed = Promise.withResolvers<void>();
-    // Not at once: what comes in the same turn belongs to it.
-    const written = closed.promise.then(() => write(entries));
-    const batch = { entries, written, close: closed.resolve };
-    let idleTurns = 0;
-    let seen = 0;
-    const look = () => {
-      if (open !== batch) return;
-      idleTurns = entries.length > seen ? 0 : idleTurns + 1;
-      seen = entries.length;
-      if (idleTurns < IDLE_TURNS) setImmediate(look);
-      else batch.close();
-    };
-    setImmediate(look);
-    return batch;
-  };
-
-  return (entry) => {
-    open ??= begin();
-    const batch = open;
-    batch.entries.push(entry);
+  return (entry, prepare) => {
+    if (!open) {
+      const entries: AuditEntry[] = [];
+      const preparations: (() => void)[] = [];
+      const batch = { entries, preparations, written: write(entries, preparations) };
+      open = batch;
+      // A job that could not even begin has not closed its batch.
+      batch.written.catch(() => {
+        if (open === batch) open = undefined;
+      });
+    }
+    open.entries.push(entry);
+    if (prepare) open.preparations.push(prepare);
     underWay += 1;
-    most = Math.max(most, underWay);
-    if (batch.entries.length * 2 >= Math.max(most, expected)) batch.close();
-    return batch.written;
+    return open.written;
   };
 }
 

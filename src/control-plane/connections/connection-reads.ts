@@ -13,7 +13,7 @@ export interface ReadConnection
   extends Pick<ConnectionRow, 'id' | 'project_id' | 'name' | 'environments' | 'masked' | 'sealed'> {
   /** Its entity tag. */
   tag: string;
-  /** Makes the body with its secrets; set by whoever first needs it. */
+  /** Makes the body with its secrets; set once it has. */
   open: (() => string) | undefined;
 }
 

@@ -387,16 +387,25 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
 
   /** The body with its secrets as JSON text; the audit row is durable when the promise resolves. */
   function reveal(project: ProjectRow, row: ReadConnection, caller: Caller): Promise<string> {
-    row.open ??= textOpener(sealer, row);
-    const text = row.open();
-    const audited = auditRead({
+    const entry = {
       actor: caller.actor,
       project: project.name,
       action: 'connection.reveal',
       target: row.name,
       requestId: caller.requestId,
-    });
-    return audited.then(() => text);
+    };
+    const { open } = row;
+    if (!open) {
+      // Not audited unless it opens; what has opened once opens always.
+      const opener = textOpener(sealer, row);
+      const text = opener();
+      row.open = opener;
+      return auditRead(entry).then(() => text);
+    }
+    let text: string | undefined;
+    return auditRead(entry, () => {
+      text = open();
+    }).then(() => text ?? open());
   }
 
   async function latest(project: ProjectRow, name: string): Promise<ConnectionRow> {

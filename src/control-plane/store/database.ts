@@ -29,8 +29,6 @@ export interface WriteOptions {
    * the process) may undo it until a durable one has followed; for what is learnt again.
    */
   durable?: boolean;
-  /** Default false. Does not wait for company: for a job that is of many already. */
-  atOnce?: boolean;
   /**
    * Called when the job is committed and seen by every reader, which on SQLite may be before it is
    * durable: for what perishes with the machine's failure as the change does.

@@ -124,16 +124,14 @@ class SqliteDatabase implements Database {
 
   write<T>(
     job: (tx: Transaction) => Promise<T>,
-    { durable = true, atOnce = false, onCommit }: WriteOptions = {},
+    { durable = true, onCommit }: WriteOptions = {},
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#closed) throw new AppError('unavailable', 'The database is closed');
       this.#demandSynced();
       this.#demandOutside();
       this.#queue.push({ run: job, durable, onCommit, resolve: resolve as Job['resolve'], reject });
-      if (this.#queue.length > 1 || this.#groupEnd) return;
-      if (atOnce) queueMicrotask(this.#commitGroup);
-      else this.#gather();
+      if (this.#queue.length === 1 && !this.#groupEnd) this.#gather();
     });
   }
 

@@ -28,7 +28,7 @@ export function messageEncoder(config: GraylogConfig): Encoder<GelfItem> {
     // Never compressed, ended by a zero byte, which JSON cannot hold.
     frame: (item) => `${gelfPayload(config, item)}\0`,
     rows: new PlainRows({
-      format: (item, nowMs) => `${gelfPayload(config, item, nowMs, quotedAsIs)}\0`,
+      format: (item, nowMs) => `${gelfPayload(config, item, nowMs, escapedOfTwo)}\0`,
       meanings: byteMeanings({ ends: 0, controls: [del], isUnicode: true }),
       isEnded: true,
       mustBeWellFormed: true,
@@ -38,19 +38,23 @@ export function messageEncoder(config: GraylogConfig): Encoder<GelfItem> {
 
 const del = 0x7f;
 
-/** A text in JSON of which no character but the two is escaped. */
-function quotedAsIs(text: string): string {
-  return text.includes('"') || text.includes('\\') ? JSON.stringify(text) : `"${text}"`;
+/** The inside of a text in JSON. */
+function escaped(text: string): string {
+  return JSON.stringify(text).slice(1, -1);
+}
+
+/** The same where nothing else than the two has to be escaped. */
+function escapedOfTwo(text: string): string {
+  return text.includes('"') || text.includes('\\') ? escaped(text) : text;
 }
 
 /** The message as GELF 1.1; fails with `bad_request` on a field that Graylog reserves. */
-function gelfPayload(
-  config: GraylogConfig,
-  item: GelfItem,
-  nowMs = Date.now(),
-  quoted: (text: string) => string = JSON.stringify,
-): string {
-  const { message, fullMessage } = item;
+function gelfPayload(config: GraylogConfig, item: GelfItem, nowMs = Date.now(), inside = escaped): string {
+  const { message, fullMessage, host = ownHost, level = config.gelfMessageLevel } = item;
+  const ms = item.timestampMs ?? nowMs;
+  // Part by part: an object made only to be written as JSON costs twice as much.
+  const start = headOf(host) + inside(message);
+  if (fullMessage === undefined && item.fields === undefined) return start + tailOf(ms, level).alone;
   const fields = item.fields && additionalFields(item.fields);
   let full = fullMessage;
   if (config.appendToMessage && fields) {
@@ -60,31 +64,34 @@ function gelfPayload(
     full = `${fullMessage ?? message}\n${JSON.stringify(appended)}`;
   }
   const more = config.appendToAttributes && fields ? `,${JSON.stringify(fields).slice(1, -1)}` : '';
-  const tail = tailOf(item.timestampMs ?? nowMs, item.level ?? config.gelfMessageLevel);
-  // Part by part: an object made only to be written as JSON costs twice as much.
-  return `${headOf(item.host ?? ownHost)}${quoted(message)}${full === undefined ? '' : `,"full_message":${JSON.stringify(full)}`}${tail}${more}}`;
+  const fuller = full === undefined ? '' : `,"full_message":${JSON.stringify(full)}`;
+  return `${start}"${fuller}${tailOf(ms, level).text}${more}}`;
 }
 
-let lastHead: { host: string; head: string } | undefined;
+let lastHead: { host: string; text: string } | undefined;
 
-/** What the messages of one host have in common. */
+/** All before the message, which those of one host have in common. */
 function headOf(host: string): string {
   if (lastHead?.host !== host)
-    lastHead = { host, head: `{"version":"1.1","host":${JSON.stringify(host)},"short_message":` };
-  return lastHead.head;
+    lastHead = {
+      host,
+      // Joined it lies in one piece, where a sum would be put together anew for each message.
+      text: ['{"version":"1.1","host":', JSON.stringify(host), ',"short_message":"'].join(''),
+    };
+  return lastHead.text;
 }
 
 type Level = (typeof gelfLevels)[number];
 
-let lastTail: { timestampMs: number; level: Level; tail: string } | undefined;
+let lastTail: { timestampMs: number; level: Level; text: string; alone: string } | undefined;
 
-/** What the messages of one instant and level have in common. */
-function tailOf(timestampMs: number, level: Level): string {
+/** What those of one instant and level have in common; `alone` is all behind a message without more. */
+function tailOf(timestampMs: number, level: Level): { text: string; alone: string } {
   if (lastTail?.timestampMs !== timestampMs || lastTail.level !== level) {
-    const tail = `,"timestamp":${timestampMs / 1000},"level":${gelfLevels.indexOf(level)}`;
-    lastTail = { timestampMs, level, tail };
+    const text = `,"timestamp":${timestampMs / 1000},"level":${gelfLevels.indexOf(level)}`;
+    lastTail = { timestampMs, level, text, alone: ['"', text, '}'].join('') };
   }
-  return lastTail.tail;
+  return lastTail;
 }
 
 /** undefined where there is none. */

@@ -1,5 +1,6 @@
 import { AppError } from '../../errors.ts';
-import { maxRowLength, type PlainRows } from './plain-rows.ts';
+import type { PlainRows } from './plain-rows.ts';
+import { maxSpareLength } from './spare-buffers.ts';
 
 /** One message as the wire carries it: the text of one frame of a stream (UTF-8), or what it is made up of. */
 export type Frame = string | readonly Buffer[];
@@ -80,7 +81,7 @@ interface RoomWaiter {
   settle(): void;
 }
 
-const maxBatchBytes = maxRowLength;
+const maxBatchBytes = maxSpareLength;
 /** Fewer messages are not worth a row of their own kind. */
 const leastPlainRow = 8;
 /** Of a UTF-16 unit in UTF-8. */
@@ -251,7 +252,7 @@ export class Outbox {
     const { most, mostLength } = this.#roomForRow(items.length - first);
     const row = rows.take(items, first, most, mostLength);
     if (!row) return 0;
-    this.#enqueue(toEntry([row.frames], call, first, row.count));
+    this.#enqueue(toEntry(row.text, call, first, row.count));
     return row.count;
   }
 
@@ -260,7 +261,7 @@ export class Outbox {
     if (this.#outside.size > 0) return { most: 0, mostLength: 0 };
     return {
       most: Math.min(maxBatch, maxWaiting - this.#waiting, messages),
-      mostLength: Math.min(maxRowLength, (maxBytes - this.#bytes) / maxBytesPerUnit),
+      mostLength: Math.min(maxSpareLength, (maxBytes - this.#bytes) / maxBytesPerUnit),
     };
   }
 

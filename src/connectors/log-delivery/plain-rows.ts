@@ -1,3 +1,5 @@
+import { giveSpareBack, takeSpare } from './spare-buffers.ts';
+
 /** What a byte of a row means: it may stand anywhere, it ends a message, or the row has to be encoded with care. */
 export type ByteMeanings = Uint8Array;
 
@@ -33,19 +35,10 @@ export function byteMeanings(options: {
   return meanings;
 }
 
-/** Most UTF-16 units of a row. */
-export const maxRowLength = 64 * 1024;
-const maxBytesPerUnit = 3;
+/** Bytes that are looked at together. */
+const stepBytes = 8;
 /** Most rows in a row that are not tried because earlier ones were not plain. */
 const maxPause = 32;
-
-// One for all: nothing is awaited while a row is in it.
-let scratch: { bytes: Buffer; words: Int32Array } | undefined;
-
-function openScratch() {
-  const bytes = Buffer.allocUnsafeSlow(maxRowLength * maxBytesPerUnit + 4);
-  return { bytes, words: new Int32Array(bytes.buffer, 0, bytes.length / 4) };
-}
 
 /**
  * Makes many messages into bytes at once. A look through all of their bytes costs a fraction of a look
@@ -61,15 +54,15 @@ export class PlainRows<Item> {
   }
 
   /**
-   * The frames of the items from `first` on, at most `most` and as far as `mostLength` UTF-16 units reach;
-   * undefined when they have to be encoded one by one.
+   * The frames of the items from `first` on, at most `most` and as far as `mostLength` UTF-16 units reach, of
+   * which a spare buffer holds as many; undefined when they have to be encoded one by one.
    */
   take(
     items: readonly Item[],
     first: number,
     most: number,
     mostLength: number,
-  ): { frames: Buffer; count: number } | undefined {
+  ): { text: string; count: number } | undefined {
     if (this.#rest > 0) {
       this.#rest--;
       return undefined;
@@ -88,41 +81,43 @@ export class PlainRows<Item> {
       // It is encoded again in its own turn.
     }
     if (count === 0) return undefined;
-    scratch ??= openScratch();
-    const { bytes } = scratch;
-    const length = bytes.write(text, 0);
-    if (this.#isPlain(text, length, count)) {
+    if (this.#isPlain(text, count)) {
       this.#pause = 0;
-      const frames = Buffer.allocUnsafeSlow(length);
-      bytes.copy(frames, 0, 0, length);
-      return { frames, count };
+      return { text, count };
     }
     this.#pause = Math.min(maxPause, this.#pause * 2 + 1);
     this.#rest = this.#pause;
     return undefined;
   }
 
-  #isPlain(text: string, length: number, count: number): boolean {
+  #isPlain(text: string, count: number): boolean {
     const { meanings, isEnded, mustBeWellFormed } = this.#format;
-    const ends = countEnds(length, meanings);
+    const spare = takeSpare();
+    const length = spare.write(text);
+    const ends = countEnds(spare, length, meanings);
+    giveSpareBack(spare);
     if (ends !== (isEnded ? count : 0)) return false;
     // Of ASCII alone it always is.
     return !mustBeWellFormed || length === text.length || text.isWellFormed();
   }
 }
 
-/** How many bytes of the scratch end a message; NaN where one needs care. */
-function countEnds(length: number, meanings: ByteMeanings): number {
-  const { bytes, words } = scratch!;
-  bytes.fill(0x20, length, length + 3);
-  const count = (length + 3) >> 2;
+/** How many of the bytes end a message; NaN where one needs care. */
+function countEnds(bytes: Buffer, length: number, meanings: ByteMeanings): number {
+  const steps = Math.ceil(length / stepBytes);
+  bytes.fill(' ', length, steps * stepBytes);
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, steps * 2);
   let ends = 0;
-  for (let at = 0; at < count; at++) {
-    const word = words[at]!;
-    const low = word & 0x7f7f7f7f;
-    // The highest bit of each byte tells: set by the first sum from 0x20 on, by the second at 0x7f.
-    if (((~(low + 0x60606060) | (low + 0x01010101) | word) & 0x80808080) === 0) continue;
-    for (let byte = at * 4; byte < at * 4 + 4; byte++) {
+  for (let at = 0; at < words.length; at += 2) {
+    const one = words[at]!;
+    const two = words[at + 1]!;
+    // The highest bit of each byte: set by the difference below 0x20, by the sum at 0x7f, and from 0x80 on.
+    const isUsual =
+      (((one - 0x20202020) | (one + 0x01010101) | one | (two - 0x20202020) | (two + 0x01010101) | two) &
+        0x80808080) ===
+      0;
+    if (isUsual) continue;
+    for (let byte = at * 4; byte < at * 4 + stepBytes; byte++) {
       const meaning = meanings[bytes[byte]!]!;
       if (meaning === careful) return Number.NaN;
       ends += meaning;

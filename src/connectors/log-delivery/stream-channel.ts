@@ -3,6 +3,7 @@ import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { AppError } from '../../errors.ts';
 import type { Network } from '../connector.ts';
 import { abortReason, type Channel, type Frame } from './outbox.ts';
+import { giveSpareBack, maxSpareLength, takeSpare } from './spare-buffers.ts';
 
 export interface StreamTarget {
   network: Network;
@@ -129,8 +130,17 @@ export class StreamChannel implements Channel {
   }
 
   async write(frames: readonly Frame[]): Promise<void> {
-    const bytes = joined(frames);
+    const text = textOf(frames);
+    if (text === undefined || text.length > maxSpareLength) return this.#writeBytes(bytesOf(frames));
+    const spare = takeSpare();
+    await this.#writeBytes(spare.subarray(0, spare.write(text)));
+    // Of a write that has failed it cannot be told who still reads from it.
+    giveSpareBack(spare);
+  }
+
+  async #writeBytes(bytes: Buffer): Promise<void> {
     const { sliceBytes } = this.#target;
+    if (bytes.length <= sliceBytes) return this.#writeSlice(bytes);
     for (let at = 0; at < bytes.length; at += sliceBytes)
       await this.#writeSlice(bytes.subarray(at, at + sliceBytes));
   }
@@ -192,8 +202,18 @@ export class StreamChannel implements Channel {
   }
 }
 
+/** The frames one after the other; undefined where one is none of text. */
+function textOf(frames: readonly Frame[]): string | undefined {
+  let text = '';
+  for (const frame of frames) {
+    if (typeof frame !== 'string') return undefined;
+    text += frame;
+  }
+  return text;
+}
+
 /** The frames one after the other; texts are joined as such, because each made into bytes by itself costs more. */
-function joined(frames: readonly Frame[]): Buffer {
+function bytesOf(frames: readonly Frame[]): Buffer {
   const parts: Buffer[] = [];
   let text = '';
   for (const frame of frames)

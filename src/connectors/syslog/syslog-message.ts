@@ -67,12 +67,12 @@ interface Format {
 
 /** RFC 3164 4.1: one printable line, the time local and without year. */
 function rfc3164(config: SyslogConfig): Format {
-  const priorityOf = priorities(config);
-  const time = lastRemembered((ms) => bsdTimestamp(new Date(ms)));
   const middle = ` ${hostOf(config)} ${config.syslogAppName}: `;
+  const headOf = heads(config, (priority, ms) => [`<${priority}>`, bsdTimestamp(new Date(ms)), middle]);
   return {
-    format: ({ message, severity, timestampMs }, nowMs, isCareful) =>
-      `<${priorityOf(severity)}>${time(timestampMs ?? nowMs)}${middle}${isCareful ? escapeControls(message) : message}`,
+    format: ({ message, severity, timestampMs = -1 }, nowMs, isCareful) =>
+      headOf(severity, timestampMs < 0 ? nowMs : timestampMs) +
+      (isCareful ? escapeControls(message) : message),
     isUnicode: true,
   };
 }
@@ -80,23 +80,18 @@ function rfc3164(config: SyslogConfig): Format {
 /** RFC 5424 6: a header, structured data, and the message, marked as UTF-8 where it is not plain ASCII. */
 function rfc5424(config: SyslogConfig, keepsNewlines: boolean): Format {
   const clean = (text: string) => escapeControls(text, keepsNewlines);
-  const priorityOf = priorities(config);
   const middle = ` ${hostOf(config)} ${config.syslogAppName} - `;
-  // Neighbours in a list have their beginning in common.
-  let last: { severity: SyslogItem['severity']; timestampMs: number; head: string } | undefined;
-  const headOf = (severity: SyslogItem['severity'], timestampMs: number) => {
-    if (last?.timestampMs !== timestampMs || last.severity !== severity)
-      last = {
-        severity,
-        timestampMs,
-        head: `<${priorityOf(severity)}>1 ${new Date(timestampMs).toISOString()}${middle}`,
-      };
-    return last.head;
-  };
+  const startOf = (end: string) =>
+    heads(config, (priority, ms) => [`<${priority}>1 `, new Date(ms).toISOString(), middle, end]);
+  const headOf = startOf('');
+  const usualHeadOf = startOf('- - ');
   return {
-    format: ({ message, severity, timestampMs, msgId = '-', structuredData }, nowMs, isCareful) => {
-      const data = structuredData ? writtenData(structuredData, clean) : '-';
-      const head = `${headOf(severity, timestampMs ?? nowMs)}${msgId} ${data} `;
+    format: ({ message, severity, timestampMs = -1, msgId, structuredData }, nowMs, isCareful) => {
+      const ms = timestampMs < 0 ? nowMs : timestampMs;
+      const head =
+        msgId === undefined && structuredData === undefined
+          ? usualHeadOf(severity, ms)
+          : `${headOf(severity, ms)}${msgId ?? '-'} ${structuredData ? writtenData(structuredData, clean) : '-'} `;
       if (!isCareful || !uncommon.test(message)) return head + message;
       const text = clean(message);
       return `${head}${isAscii(text) ? '' : byteOrderMark}${text}`;
@@ -105,32 +100,35 @@ function rfc5424(config: SyslogConfig, keepsNewlines: boolean): Format {
   };
 }
 
-/** What is neither printable ASCII nor a tab. */
-const uncommon = /[^\t -~]/;
-
-/** A list of messages has few instants: that of the one before is not worked out anew. */
-function lastRemembered(format: (ms: number) => string): (ms: number) => string {
+/** The beginnings of messages. Neighbours in a list have theirs in common: that of the one before is kept. */
+function heads(
+  config: SyslogConfig,
+  partsOf: (priority: number, timestampMs: number) => string[],
+): (severity: SyslogItem['severity'], timestampMs: number) => string {
+  const facility = syslogFacilities.indexOf(config.syslogFacility) * 8;
+  let lastSeverity: SyslogItem['severity'];
   let lastMs: number | undefined;
-  let last = '';
-  return (ms) => {
-    if (ms !== lastMs) {
-      last = format(ms);
-      lastMs = ms;
+  let head = '';
+  return (severity, timestampMs) => {
+    if (timestampMs !== lastMs || severity !== lastSeverity) {
+      const priority = facility + syslogSeverities.indexOf(severity ?? config.syslogSeverity);
+      // Joined it lies in one piece, where a sum would be put together anew for each message.
+      head = partsOf(priority, timestampMs).join('');
+      lastMs = timestampMs;
+      lastSeverity = severity;
     }
-    return last;
+    return head;
   };
 }
+
+/** What is neither printable ASCII nor a tab. */
+const uncommon = /[^\t -~]/;
 
 function isAscii(text: string): boolean {
   return Buffer.byteLength(text) === text.length;
 }
 
 const byteOrderMark = '\ufeff';
-
-function priorities(config: SyslogConfig): (severity: SyslogItem['severity']) => number {
-  const facility = syslogFacilities.indexOf(config.syslogFacility) * 8;
-  return (severity = config.syslogSeverity) => facility + syslogSeverities.indexOf(severity);
-}
 
 function writtenData(
   elements: Record<string, Record<string, string>>,

@@ -36,7 +36,8 @@ export function byteMeanings(options: {
 }
 
 /** Bytes that are looked at together. */
-const stepBytes = 8;
+const stepBytes = 16;
+const del = 0x7f;
 /** Most rows in a row that are not tried because earlier ones were not plain. */
 const maxPause = 32;
 
@@ -94,34 +95,50 @@ export class PlainRows<Item> {
     const { meanings, isEnded, mustBeWellFormed } = this.#format;
     const spare = takeSpare();
     const length = spare.write(text);
-    const ends = countEnds(spare, length, meanings);
+    const isAscii = length === text.length;
+    const ends = isEnded ? count : 0;
+    const isPlain =
+      // As nearly always: each message has its end, so there is no other control character.
+      (isAscii &&
+        countControls(spare, length) === ends &&
+        (meanings[del] === fine || !text.includes('\x7f'))) ||
+      (countEnds(spare, length, meanings) === ends && (isAscii || !mustBeWellFormed || text.isWellFormed()));
     giveSpareBack(spare);
-    if (ends !== (isEnded ? count : 0)) return false;
-    // Of ASCII alone it always is.
-    return !mustBeWellFormed || length === text.length || text.isWellFormed();
+    return isPlain;
   }
+}
+
+/** How many bytes below 0x20 there are, where none is above 0x7f. */
+function countControls(bytes: Buffer, length: number): number {
+  const steps = Math.ceil(length / stepBytes);
+  bytes.fill(' ', length, steps * stepBytes);
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, steps * 4);
+  let controls = 0;
+  for (let at = 0; at < words.length; at += 4) {
+    const a = words[at]!;
+    const b = words[at + 1]!;
+    const c = words[at + 2]!;
+    const d = words[at + 3]!;
+    // Four bytes at a time: the highest bit of one below 0x20 is set, and of a space behind it, by the borrow.
+    const differences = (a - 0x20202020) | (b - 0x20202020) | (c - 0x20202020) | (d - 0x20202020);
+    if ((differences & 0x80808080) !== 0)
+      controls += Math.imul(controlsIn(a) + controlsIn(b) + controlsIn(c) + controlsIn(d), 0x01010101) >>> 24;
+  }
+  return controls;
+}
+
+/** 1 in each byte of the word that is below 0x20. */
+function controlsIn(word: number): number {
+  return (~(word + 0x60606060) & 0x80808080) >>> 7;
 }
 
 /** How many of the bytes end a message; NaN where one needs care. */
 function countEnds(bytes: Buffer, length: number, meanings: ByteMeanings): number {
-  const steps = Math.ceil(length / stepBytes);
-  bytes.fill(' ', length, steps * stepBytes);
-  const words = new Int32Array(bytes.buffer, bytes.byteOffset, steps * 2);
   let ends = 0;
-  for (let at = 0; at < words.length; at += 2) {
-    const one = words[at]!;
-    const two = words[at + 1]!;
-    // The highest bit of each byte: set by the difference below 0x20, by the sum at 0x7f, and from 0x80 on.
-    const isUsual =
-      (((one - 0x20202020) | (one + 0x01010101) | one | (two - 0x20202020) | (two + 0x01010101) | two) &
-        0x80808080) ===
-      0;
-    if (isUsual) continue;
-    for (let byte = at * 4; byte < at * 4 + stepBytes; byte++) {
-      const meaning = meanings[bytes[byte]!]!;
-      if (meaning === careful) return Number.NaN;
-      ends += meaning;
-    }
+  for (let at = 0; at < length; at++) {
+    const meaning = meanings[bytes[at]!]!;
+    if (meaning === careful) return Number.NaN;
+    ends += meaning;
   }
   return ends;
 }

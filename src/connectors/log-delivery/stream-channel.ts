@@ -79,6 +79,8 @@ export class StreamChannel implements Channel {
   readonly #target: Pick<StreamTarget, 'stallMs' | 'sliceBytes'>;
   #failure: AppError | undefined;
   #closing = false;
+  /** Of the write that is waited for. */
+  #settleWrite: (() => void) | undefined;
   readonly #listeners = new Set<() => void>();
 
   constructor(socket: Socket, target: Pick<StreamTarget, 'stallMs' | 'sliceBytes'>) {
@@ -140,17 +142,29 @@ export class StreamChannel implements Channel {
 
   async #writeBytes(bytes: Buffer): Promise<void> {
     const { sliceBytes } = this.#target;
-    if (bytes.length <= sliceBytes) return this.#writeSlice(bytes);
-    for (let at = 0; at < bytes.length; at += sliceBytes)
-      await this.#writeSlice(bytes.subarray(at, at + sliceBytes));
+    for (let at = 0; at < bytes.length; at += sliceBytes) {
+      if (this.#failure) throw this.#failure;
+      const socket = this.#socket;
+      const isWhole = bytes.length <= sliceBytes;
+      socket.write(isWhole ? bytes : bytes.subarray(at, at + sliceBytes), this.#onWritten);
+      // Mostly the system takes it at once, and there is nothing to wait for.
+      if (socket.writableLength > 0 || socket.destroyed) await this.#written();
+    }
   }
 
-  #writeSlice(slice: Buffer): Promise<void> {
+  readonly #onWritten = (error?: Error | null): void => {
+    if (error) this.#fail(classifySocketError(error));
+    else if (this.#socket.writableLength === 0) this.#settleWrite?.();
+  };
+
+  /** Resolves when the system has taken what was written last. */
+  #written(): Promise<void> {
     return new Promise((resolve, reject) => {
       const { stallMs } = this.#target;
       const settle = () => {
         clearTimeout(timer);
         this.#listeners.delete(settle);
+        this.#settleWrite = undefined;
         if (this.#failure) reject(this.#failure);
         else resolve();
       };
@@ -161,12 +175,8 @@ export class StreamChannel implements Channel {
           }),
         );
       const timer = stallMs > 0 ? setTimeout(stalled, stallMs) : undefined;
+      this.#settleWrite = settle;
       this.onFailure(settle);
-      if (this.#failure) return;
-      this.#socket.write(slice, (error) => {
-        if (error) this.#fail(classifySocketError(error));
-        else settle();
-      });
     });
   }
 

@@ -151,16 +151,17 @@ export class RollingFile {
 
   /**
    * `append` in place, for which Logback's own appender is the model: a few lines into the system's cache
-   * cost less than to have a thread write them. undefined, and nothing written: where a file has to be opened
-   * or rolled, the disk is not of this machine or was slow a moment ago, or the write has failed.
+   * cost less than to have a thread write them. Answers the one file; undefined, and nothing written: where a
+   * file has to be opened or rolled, the disk is not of this machine or was slow a moment ago, or the write
+   * has failed.
    */
-  appendNow(groups: readonly (readonly string[])[]): string[] | undefined {
+  appendNow(groups: readonly { readonly lines: readonly string[] }[]): string | undefined {
     const active = this.#active;
     const startedAt = performance.now();
     if (!active?.isLocal || startedAt < this.#slowUntil || this.#options.now() >= this.#nextCheckMs!)
       return undefined;
     let text = '';
-    for (const lines of groups) for (const line of lines) text += line;
+    for (const { lines } of groups) for (const line of lines) text += line;
     if (text.length > maxCharsNow) return undefined;
     spare ??= Buffer.allocUnsafeSlow(maxCharsNow * maxBytesPerChar);
     const length = spare.write(text);
@@ -189,7 +190,7 @@ export class RollingFile {
       this.#slowForMs = isAgain ? Math.min(this.#slowForMs * 2, slowForMs.longest) : slowForMs.first;
       this.#slowUntil = endedAt + this.#slowForMs;
     }
-    return groups.map(() => active.path);
+    return active.path;
   }
 
   async close(): Promise<void> {

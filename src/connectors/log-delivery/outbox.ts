@@ -153,15 +153,18 @@ export class Outbox {
       let hasWaited = false;
       for (let at = 0; at < items.length; at++) {
         try {
-          const row = hasWaited ? 0 : this.#enqueuePlain(items, at, encoder, call);
+          if (hasWaited) this.#checkOpen(signal);
+          const row = this.#enqueuePlain(items, at, encoder, call);
           if (row > 0) {
             at += row - 1;
             continue;
           }
           const made = encoder.frame(items[at]!);
           const frame = made instanceof Promise ? await made : made;
-          hasWaited ||= made instanceof Promise;
-          if (hasWaited) this.#checkOpen(signal);
+          if (made instanceof Promise) {
+            hasWaited = true;
+            this.#checkOpen(signal);
+          }
           if (typeof frame === 'string') {
             const count = this.#enqueueRow(items, at, frame, encoder, call);
             if (count > 0) {
@@ -494,7 +497,7 @@ export class Outbox {
   }
 }
 
-/** Of what the call's items have become, it waits for this one as well. */
+/** Adds a frame to those that its call waits for. */
 function toEntry(frame: Frame, call: Call, at: number, count: number): Entry {
   let held = frame;
   let bytes = 0;

@@ -196,6 +196,17 @@ export function toClientError(
   return new AppError('internal_error');
 }
 
+/** A call that has not ended. */
+interface RunningCall {
+  /** Answers it without waiting for it any longer. */
+  stop(reason: AppError): void;
+  timeoutMs: number;
+  /** By `performance.now()`; never, once it is answered. */
+  endsAt: number;
+}
+
+const maxTimerMs = 2 ** 31 - 1;
+
 /** One open client of one revision: it counts what runs on it, so that it can be drained and closed. */
 export class LiveClient {
   readonly revision: Revision;
@@ -205,8 +216,9 @@ export class LiveClient {
   readonly #live: unknown;
   readonly #life: AbortController;
   readonly #log: Logger;
-  /** What ends each call that runs. */
-  readonly #running = new Set<(reason: AppError) => void>();
+  readonly #running = new Set<RunningCall>();
+  /** Of the earliest deadline that was known when it was set: a call that ends in time leaves it alone. */
+  #deadline: { timer: NodeJS.Timeout; at: number } | undefined;
   #idle: (() => void) | undefined;
   #hurry: ((graceMs: number) => void) | undefined;
   #closed: Promise<void> | undefined;
@@ -249,7 +261,7 @@ export class LiveClient {
     return new Promise((resolve, reject) => {
       const controller = new AbortController();
       const answered = () => {
-        clearTimeout(timer);
+        call.endsAt = Number.POSITIVE_INFINITY;
         signal?.removeEventListener('abort', onAbort);
       };
       // The deadline and the caller say more than the error that a driver makes of an abort.
@@ -259,18 +271,19 @@ export class LiveClient {
         controller.abort(reason);
       };
       const settled = () => {
-        this.#running.delete(stop);
-        if (this.#running.size === 0) this.#idle?.();
+        this.#running.delete(call);
+        if (this.#running.size === 0) {
+          this.#deadline?.timer.unref();
+          this.#idle?.();
+        }
         ended?.();
         answered();
       };
       const onAbort = () => stop(cancelReason(signal!));
-      const timer = setTimeout(
-        () => stop(new AppError('target_timeout', `The target did not answer within ${timeoutMs} ms`)),
-        timeoutMs,
-      );
+      const call: RunningCall = { stop, timeoutMs, endsAt: performance.now() + timeoutMs };
       signal?.addEventListener('abort', onAbort, { once: true });
-      this.#running.add(stop);
+      this.#running.add(call);
+      this.#watch(call.endsAt);
       let running: Promise<T>;
       try {
         running = work(this.#live, { signal: controller.signal });
@@ -288,6 +301,27 @@ export class LiveClient {
         },
       );
     });
+  }
+
+  #watch(endsAt: number): void {
+    if (this.#deadline && this.#deadline.at <= endsAt) {
+      if (this.#running.size === 1) this.#deadline.timer.ref();
+      return;
+    }
+    clearTimeout(this.#deadline?.timer);
+    const timer = setTimeout(() => this.#expire(), Math.min(endsAt - performance.now(), maxTimerMs));
+    this.#deadline = { timer, at: endsAt };
+  }
+
+  #expire(): void {
+    this.#deadline = undefined;
+    const now = performance.now();
+    let next = Number.POSITIVE_INFINITY;
+    for (const { stop, timeoutMs, endsAt } of this.#running)
+      if (endsAt <= now)
+        stop(new AppError('target_timeout', `The target did not answer within ${timeoutMs} ms`));
+      else next = Math.min(next, endsAt);
+    if (next < Number.POSITIVE_INFINITY) this.#watch(next);
   }
 
   figures(): Record<string, number> | undefined {
@@ -326,7 +360,9 @@ export class LiveClient {
       this.#idle = undefined;
       this.#hurry = undefined;
     }
-    for (const stop of this.#running) stop(reason);
+    for (const { stop } of this.#running) stop(reason);
+    clearTimeout(this.#deadline?.timer);
+    this.#deadline = undefined;
     const closing = (async () => this.prepared.connector.close(this.#live))();
     closing.catch((error) =>
       this.#log.warn(

@@ -133,6 +133,26 @@ test('an operation that runs while its client is replaced ends on the old one', 
   await live.stop(0);
 });
 
+test('each call has its own deadline, whichever began first and whatever ended before', async () => {
+  const { live, reached } = setUp();
+  live.put([desired('a', 1)]);
+  await reached('a', 'valid 1');
+  const call = async (afterMs: number, timeoutMs: number) => {
+    const startedAt = performance.now();
+    const code = await codeOf(live.operate('a', 'say', { text: 'x', afterMs }, { timeoutMs }));
+    if (code === 'target_timeout') assert.ok(performance.now() - startedAt >= timeoutMs - 1);
+    return code;
+  };
+  const lateMs = 20_000;
+  assert.equal(await call(0, 300), 'succeeded');
+  assert.deepEqual(
+    await Promise.all([call(900, 60_000), call(lateMs, 600), call(lateMs, 50), call(lateMs, 350)]),
+    ['succeeded', 'target_timeout', 'target_timeout', 'target_timeout'],
+  );
+  assert.equal(await call(lateMs, 50), 'target_timeout');
+  await live.stop(0);
+});
+
 test('draining is bounded, in time and in number', async () => {
   const { live, reached, fake } = setUp({ drainMs: 50, draining: 2 });
   live.put([desired('a', 1)]);

@@ -1,4 +1,12 @@
-import { _, Ajv2020, type ErrorObject, type KeywordCxt, str, type ValidateFunction } from 'ajv/dist/2020.js';
+import {
+  _,
+  Ajv2020,
+  type Code,
+  type ErrorObject,
+  type KeywordCxt,
+  str,
+  type ValidateFunction,
+} from 'ajv/dist/2020.js';
 import type { OperationSchema } from '../contract/connection-type.ts';
 import { formatFieldPath } from '../contract/field-path.ts';
 import { formats } from '../contract/formats.ts';
@@ -43,23 +51,41 @@ function createAjv(): Ajv2020 {
     strict: false,
     formats: Object.fromEntries(Object.entries(formats).map(([name, { validate }]) => [name, validate])),
   });
-  ajv.removeKeyword('maxLength');
+  // Ajv's own count the characters of every text; there are at most as many as UTF-16 units, and at least half.
+  defineLength(ajv, 'maxLength', {
+    fewerOrMore: 'more',
+    fails: (length, limit, count) => _`${length} > ${limit} && ${count} > ${limit}`,
+  });
+  defineLength(ajv, 'minLength', {
+    fewerOrMore: 'fewer',
+    fails: (length, limit, count) => _`${length} < ${limit} * 2 && ${count} < ${limit}`,
+  });
+  return ajv;
+}
+
+function defineLength(
+  ajv: Ajv2020,
+  keyword: string,
+  {
+    fewerOrMore,
+    fails,
+  }: { fewerOrMore: string; fails(length: Code, limit: KeywordCxt['schemaCode'], count: Code): Code },
+): void {
+  ajv.removeKeyword(keyword);
   ajv.addKeyword({
-    keyword: 'maxLength',
+    keyword,
     type: 'string',
     schemaType: 'number',
     error: {
-      message: ({ schemaCode }) => str`must NOT have more than ${schemaCode} characters`,
+      message: ({ schemaCode }) => str`must NOT have ${fewerOrMore} than ${schemaCode} characters`,
       params: ({ schemaCode }) => _`{limit: ${schemaCode}}`,
     },
     code(context: KeywordCxt) {
       const { data, schemaCode, gen } = context;
       const count = gen.scopeValue('func', { ref: codePointsOf });
-      // Ajv's own counts the characters of every text; there are no more of them than UTF-16 units.
-      context.fail(_`${data}.length > ${schemaCode} && ${count}(${data}) > ${schemaCode}`);
+      context.fail(fails(_`${data}.length`, schemaCode, _`${count}(${data})`));
     },
   });
-  return ajv;
 }
 
 function codePointsOf(text: string): number {

@@ -26,6 +26,7 @@ export function createScrubbing(secrets: readonly string[]): Scrubbing {
     text,
     result(value) {
       if (value === undefined) return null;
+      if (secrets.length === 0 && isCertainlyJson(value)) return value;
       const json = JSON.stringify(value) ?? 'null';
       // Parsed anew, because a scrubber looks into plain data only and a result may be of any class.
       return scrub(json) === json ? value : scrub(JSON.parse(json));
@@ -62,6 +63,28 @@ export function createScrubbing(secrets: readonly string[]): Scrubbing {
       return { debug: clean('debug'), info: clean('info'), warn: clean('warn'), error: clean('error') };
     },
   };
+}
+
+/**
+ * Whether `JSON.stringify` cannot fail on it; false where only an attempt would tell. Lists of results are
+ * long and mostly say the same, which is looked at once.
+ */
+function isCertainlyJson(value: unknown, levels = 8): boolean {
+  if (typeof value !== 'object') return typeof value !== 'bigint';
+  if (value === null) return true;
+  if (levels === 0) return false;
+  if (Array.isArray(value)) {
+    let previous: unknown;
+    for (const item of value) {
+      if (item === previous) continue;
+      if (!isCertainlyJson(item, levels - 1)) return false;
+      previous = item;
+    }
+    return true;
+  }
+  const prototype = Object.getPrototypeOf(value);
+  if ((prototype !== Object.prototype && prototype !== null) || 'toJSON' in value) return false;
+  return Object.values(value).every((inner) => isCertainlyJson(inner, levels - 1));
 }
 
 /** Errors in log fields are reduced to text first, since a scrubber does not look into class instances. */

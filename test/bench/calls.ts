@@ -44,7 +44,9 @@ const logText = `GET /orders/4711 200 17 ms customer=C-20391 trace=4bf92f3577b34
 const sql = 'select id, name, amount from items where id = $1';
 
 function many<T>(count: number, make: (at: number) => T): T[] {
-  return Array.from({ length: count }, (_, at) => make(at));
+  const made: T[] = [];
+  for (let at = 0; at < count; at++) made.push(make(at));
+  return made;
 }
 
 function databaseQuery(): Call {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseConnection } from '../../contract/validation.ts';
-import { type GraylogConfig, streamFrame } from './gelf-message.ts';
+import { compareRowsWithFrames } from '../log-delivery/testing/rows-against-frames.ts';
+import { type GelfItem, type GraylogConfig, messageEncoder } from './gelf-message.ts';
 import { graylog } from './graylog.definition.ts';
 
 /** The level on the wire, of a message or of the connection. */
@@ -13,9 +14,10 @@ function levelOf(body: object, item: object): unknown {
     ...body,
   });
   assert.ok(result.ok, JSON.stringify(result));
-  const frame = streamFrame(result.config as unknown as GraylogConfig, { message: 'm', ...item } as never);
-  const text = typeof frame === 'string' ? frame : Buffer.concat(frame).toString();
-  return JSON.parse(text.replace(/\0$/, '')).level;
+  const { frame: frameOf } = messageEncoder(result.config as unknown as GraylogConfig);
+  const frame = frameOf({ message: 'm', ...item } as never);
+  assert.ok(typeof frame === 'string');
+  return JSON.parse(frame.replace(/\0$/, '')).level;
 }
 
 test('every level has its number of syslog, as GELF demands', () => {
@@ -24,4 +26,55 @@ test('every level has its number of syslog, as GELF demands', () => {
     assert.equal(levelOf({}, { level }), number, 'of a message');
     assert.equal(levelOf({ gelfMessageLevel: level }, {}), number, 'of the connection');
   }
+});
+
+const makeEncoder = () =>
+  messageEncoder({
+    transportType: 'TCP',
+    gelfMessageLevel: 'INFO',
+    appendToAttributes: true,
+    appendToMessage: true,
+  } as unknown as GraylogConfig);
+
+test('messages in a row are what they are one by one', () => {
+  for (const more of [
+    {},
+    { level: 'ERROR' as const, host: 'h "1"\n' },
+    { fullMessage: 'at a\n\tat b "c"', fields: { order: 4711, text: '"\\\u0001', isOpen: true, none: null } },
+  ]) {
+    const item = (message: string): GelfItem => ({ message, timestampMs: 1_700_000_000_123, ...more });
+    const rowed = compareRowsWithFrames(makeEncoder, item);
+    for (const text of ['"', '\\', '\x7f', 'ğ', '😀', '\u2028'])
+      assert.ok(rowed.has(text), JSON.stringify(text));
+    for (const text of ['\0', '\n', '\t', '\ud800', '\udc00'])
+      assert.ok(!rowed.has(text), JSON.stringify(text));
+  }
+});
+
+test('a frame is the JSON of its message, ended by a zero byte', () => {
+  const item: GelfItem = {
+    message: 'say "hi"\n\ud800',
+    fullMessage: 'more',
+    level: 'ERROR',
+    host: 'gateway-1',
+    timestampMs: 1_700_000_000_123,
+    fields: { order: 4711, _isOpen: true, none: null },
+  };
+  const frame = makeEncoder().frame(item) as string;
+  assert.equal(frame.at(-1), '\0');
+  assert.deepEqual(JSON.parse(frame.slice(0, -1)), {
+    version: '1.1',
+    host: 'gateway-1',
+    short_message: 'say "hi"\n\ud800',
+    full_message: 'more\n{"order":4711,"isOpen":"true"}',
+    timestamp: 1700000000.123,
+    level: 3,
+    _order: 4711,
+    _isOpen: 'true',
+  });
+});
+
+test('a row ends before a message that cannot be sent', () => {
+  const items = [{ message: 'a' }, { message: 'b' }, { message: 'c', fields: { id: 1 } }, { message: 'd' }];
+  assert.equal(makeEncoder().rows!.take(items, 0, items.length, 65_536)?.count, 2);
 });

@@ -4,6 +4,8 @@ import { promisify } from 'node:util';
 import { deflate, gzip } from 'node:zlib';
 import type { ConfigOf, InputOf } from '../../contract/connection-type.ts';
 import { AppError } from '../../errors.ts';
+import type { Encoder } from '../log-delivery/outbox.ts';
+import { byteMeanings, PlainRows } from '../log-delivery/plain-rows.ts';
 import { gelfLevels, type graylog } from './graylog.definition.ts';
 
 export type GraylogConfig = ConfigOf<typeof graylog>;
@@ -19,9 +21,40 @@ const ownHost = hostname() || 'localhost';
 
 const compressors = { GZIP: promisify(gzip), ZLIB: promisify(deflate) };
 
+/** Makes what turns messages into frames of GELF TCP or into datagrams, as configured. */
+export function messageEncoder(config: GraylogConfig): Encoder<GelfItem> {
+  if (config.transportType === 'UDP') return { frame: (item) => datagrams(config, item) };
+  return {
+    // Never compressed, ended by a zero byte, which JSON cannot hold.
+    frame: (item) => `${gelfPayload(config, item)}\0`,
+    rows: new PlainRows({
+      format: (item, nowMs) => `${gelfPayload(config, item, nowMs, escapedOfTwo)}\0`,
+      meanings: byteMeanings({ ends: 0, controls: [del], isUnicode: true }),
+      isEnded: true,
+      mustBeWellFormed: true,
+    }),
+  };
+}
+
+const del = 0x7f;
+
+/** The inside of a text in JSON. */
+function escaped(text: string): string {
+  return JSON.stringify(text).slice(1, -1);
+}
+
+/** The same where nothing else than the two has to be escaped. */
+function escapedOfTwo(text: string): string {
+  return text.includes('"') || text.includes('\\') ? escaped(text) : text;
+}
+
 /** The message as GELF 1.1; fails with `bad_request` on a field that Graylog reserves. */
-export function gelfPayload(config: GraylogConfig, item: GelfItem): string {
-  const { message, fullMessage } = item;
+function gelfPayload(config: GraylogConfig, item: GelfItem, nowMs = Date.now(), inside = escaped): string {
+  const { message, fullMessage, host = ownHost, level = config.gelfMessageLevel } = item;
+  const ms = item.timestampMs ?? nowMs;
+  // Part by part: an object made only to be written as JSON costs twice as much.
+  const start = headOf(host) + inside(message);
+  if (fullMessage === undefined && item.fields === undefined) return start + tailOf(ms, level).alone;
   const fields = item.fields && additionalFields(item.fields);
   let full = fullMessage;
   if (config.appendToMessage && fields) {
@@ -31,18 +64,34 @@ export function gelfPayload(config: GraylogConfig, item: GelfItem): string {
     full = `${fullMessage ?? message}\n${JSON.stringify(appended)}`;
   }
   const more = config.appendToAttributes && fields ? `,${JSON.stringify(fields).slice(1, -1)}` : '';
-  const level = gelfLevels.indexOf(item.level ?? config.gelfMessageLevel);
-  // Part by part: an object made only to be written as JSON costs twice as much.
-  return `${headOf(item.host ?? ownHost)}${JSON.stringify(message)}${full === undefined ? '' : `,"full_message":${JSON.stringify(full)}`},"timestamp":${(item.timestampMs ?? Date.now()) / 1000},"level":${level}${more}}`;
+  const fuller = full === undefined ? '' : `,"full_message":${JSON.stringify(full)}`;
+  return `${start}"${fuller}${tailOf(ms, level).text}${more}}`;
 }
 
-let lastHead = { host: '', head: '' };
+let lastHead: { host: string; text: string } | undefined;
 
-/** What the messages of one host have in common. */
+/** All before the message, which those of one host have in common. */
 function headOf(host: string): string {
-  if (lastHead.host !== host || lastHead.head === '')
-    lastHead = { host, head: `{"version":"1.1","host":${JSON.stringify(host)},"short_message":` };
-  return lastHead.head;
+  if (lastHead?.host !== host)
+    lastHead = {
+      host,
+      // Joined it lies in one piece, where a sum would be put together anew for each message.
+      text: ['{"version":"1.1","host":', JSON.stringify(host), ',"short_message":"'].join(''),
+    };
+  return lastHead.text;
+}
+
+type Level = (typeof gelfLevels)[number];
+
+let lastTail: { timestampMs: number; level: Level; text: string; alone: string } | undefined;
+
+/** What those of one instant and level have in common; `alone` is all behind a message without more. */
+function tailOf(timestampMs: number, level: Level): { text: string; alone: string } {
+  if (lastTail?.timestampMs !== timestampMs || lastTail.level !== level) {
+    const text = `,"timestamp":${timestampMs / 1000},"level":${gelfLevels.indexOf(level)}`;
+    lastTail = { timestampMs, level, text, alone: ['"', text, '}'].join('') };
+  }
+  return lastTail;
 }
 
 /** undefined where there is none. */
@@ -58,16 +107,11 @@ function additionalFields(
   return fields.length > 0 ? Object.fromEntries(fields) : undefined;
 }
 
-/** A frame of GELF TCP: never compressed, ended by a zero byte, which JSON cannot hold. */
-export function streamFrame(config: GraylogConfig, item: GelfItem): string {
-  return `${gelfPayload(config, item)}\0`;
-}
-
 /**
  * The datagrams of one message, compressed as configured; over 8192 bytes it is cut into chunks. Fails
  * with `message_too_large` when 128 of them do not hold it.
  */
-export async function datagrams(config: GraylogConfig, item: GelfItem): Promise<Buffer[]> {
+async function datagrams(config: GraylogConfig, item: GelfItem): Promise<Buffer[]> {
   const plain = Buffer.from(gelfPayload(config, item));
   const { compressionType } = config;
   const payload = compressionType === 'NONE' ? plain : await compressors[compressionType](plain);

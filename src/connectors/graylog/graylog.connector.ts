@@ -12,12 +12,12 @@ import {
   proveDelivery,
   testDelivery,
 } from '../log-delivery/log-delivery.ts';
-import type { Frame } from '../log-delivery/outbox.ts';
-import { datagrams, type GelfItem, type GraylogConfig, streamFrame } from './gelf-message.ts';
+import type { Encoder } from '../log-delivery/outbox.ts';
+import { type GelfItem, type GraylogConfig, messageEncoder } from './gelf-message.ts';
 import { graylog } from './graylog.definition.ts';
 
 interface LiveGraylog extends LiveDelivery {
-  encode(item: GelfItem): Frame | Promise<Frame>;
+  readonly encoder: Encoder<GelfItem>;
 }
 
 const defaultSliceBytes = 256 * 1024;
@@ -44,7 +44,7 @@ export const graylogConnector = defineConnector<typeof graylog, LiveGraylog>(gra
       },
       ctx,
     );
-    return { ...delivery, encode: encoder(config) };
+    return { ...delivery, encoder: messageEncoder(config) };
   },
 
   prove: proveDelivery,
@@ -54,7 +54,7 @@ export const graylogConnector = defineConnector<typeof graylog, LiveGraylog>(gra
     await testDelivery(
       readTarget(config, ctx),
       {
-        frame: await encoder(config)({ message: text, level: 'DEBUG' }),
+        frame: await messageEncoder(config).frame({ message: text, level: 'DEBUG' }),
         text,
         protocol: 'GELF',
         verification: { field: 'tlsCertVerificationEnabled', on: config.tlsCertVerificationEnabled },
@@ -65,7 +65,7 @@ export const graylogConnector = defineConnector<typeof graylog, LiveGraylog>(gra
   },
 
   operations: {
-    log: (live, input, call) => deliver(live, itemsOf<GelfItem>(input), live.encode, call),
+    log: (live, input, call) => deliver(live, itemsOf<GelfItem>(input), live.encoder, call),
   },
 
   figures: ({ outbox }) => outbox.figures,
@@ -74,11 +74,6 @@ export const graylogConnector = defineConnector<typeof graylog, LiveGraylog>(gra
 
   classify: classifyDelivery,
 });
-
-function encoder(config: GraylogConfig): LiveGraylog['encode'] {
-  const encode = config.transportType === 'UDP' ? datagrams : streamFrame;
-  return (item) => encode(config, item);
-}
 
 function readTarget(config: GraylogConfig, ctx: ConnectorContext): LogTarget {
   const { hostname: host, port, sendBufferSize } = config;

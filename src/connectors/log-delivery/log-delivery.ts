@@ -3,7 +3,7 @@ import { AppError } from '../../errors.ts';
 import type { CallContext, ConnectorContext, Stages } from '../connector.ts';
 import { describeTls } from '../transport/describe-tls.ts';
 import { type DatagramTarget, openDatagrams } from './datagram-channel.ts';
-import { abortReason, type Frame, Outbox, type OutboxOptions } from './outbox.ts';
+import { abortReason, type Encoder, type Frame, Outbox, type OutboxOptions } from './outbox.ts';
 import {
   classifySocketError,
   connectStream,
@@ -73,10 +73,10 @@ interface LogResults {
 export async function deliver<Item>(
   { outbox, ended }: LiveDelivery,
   items: readonly Item[],
-  encode: (item: Item) => Frame | Promise<Frame>,
+  encoder: Encoder<Item>,
   call: CallContext,
 ): Promise<LogResults> {
-  const outcomes = await outbox.send(items, encode, call.signal);
+  const outcomes = await outbox.send(items, encoder, call.signal);
   // What waited in the outbox has been given up by then.
   if (ended.aborted) throw abortReason(ended);
   // As nearly always.

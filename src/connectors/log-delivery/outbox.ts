@@ -1,7 +1,17 @@
 import { AppError } from '../../errors.ts';
+import type { PlainRows } from './plain-rows.ts';
+import { maxSpareLength } from './spare-buffers.ts';
 
 /** One message as the wire carries it: the text of one frame of a stream (UTF-8), or what it is made up of. */
 export type Frame = string | readonly Buffer[];
+
+/** How the items of a connection become frames. */
+export interface Encoder<Item> {
+  /** Fails with an AppError on an item that cannot be sent. */
+  frame(item: Item): Frame | Promise<Frame>;
+  /** The same for many at once, where frames are texts. */
+  readonly rows?: PlainRows<Item>;
+}
 
 /** An open way to the receiver. */
 export interface Channel {
@@ -71,7 +81,9 @@ interface RoomWaiter {
   settle(): void;
 }
 
-const maxBatchBytes = 64 * 1024;
+const maxBatchBytes = maxSpareLength;
+/** Fewer messages are not worth a row of their own kind. */
+const leastPlainRow = 8;
 /** Of a UTF-16 unit in UTF-8. */
 const maxBytesPerUnit = 3;
 /** A message on which the receiver hangs up must not be sent for ever. */
@@ -124,7 +136,7 @@ export class Outbox {
    */
   async send<Item>(
     items: readonly Item[],
-    encode: (item: Item) => Frame | Promise<Frame>,
+    encoder: Encoder<Item>,
     signal: AbortSignal,
   ): Promise<(AppError | undefined)[]> {
     const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
@@ -141,20 +153,26 @@ export class Outbox {
       let hasWaited = false;
       for (let at = 0; at < items.length; at++) {
         try {
-          const made = encode(items[at]!);
-          const frame = made instanceof Promise ? await made : made;
-          hasWaited ||= made instanceof Promise;
           if (hasWaited) this.#checkOpen(signal);
+          const row = this.#enqueuePlain(items, at, encoder, call);
+          if (row > 0) {
+            at += row - 1;
+            continue;
+          }
+          const made = encoder.frame(items[at]!);
+          const frame = made instanceof Promise ? await made : made;
+          if (made instanceof Promise) {
+            hasWaited = true;
+            this.#checkOpen(signal);
+          }
           if (typeof frame === 'string') {
-            const count = this.#enqueueRow(items, at, frame, encode, call);
+            const count = this.#enqueueRow(items, at, frame, encoder, call);
             if (count > 0) {
               at += count - 1;
               continue;
             }
           }
           const entry = toEntry(frame, call, at, 1);
-          call.entries.push(entry);
-          call.unsettled++;
           if (this.#admit(entry)) continue;
           await this.#waitForRoom(entry, waitMs);
           hasWaited = true;
@@ -209,20 +227,17 @@ export class Outbox {
     items: readonly Item[],
     first: number,
     firstText: string,
-    encode: (item: Item) => Frame | Promise<Frame>,
+    encoder: Encoder<Item>,
     call: Call,
   ): number {
-    const { maxWaiting, maxBytes, maxBatch } = this.#options;
-    if (this.#outside.size > 0) return 0;
-    const most = Math.min(maxBatch, maxWaiting - this.#waiting, items.length - first);
-    const mostLength = Math.min(maxBatchBytes, (maxBytes - this.#bytes) / maxBytesPerUnit);
+    const { most, mostLength } = this.#roomForRow(items.length - first);
     if (most < 1 || firstText.length > mostLength) return 0;
     let text = firstText;
     let count = 1;
     for (; count < most; count++) {
       let frame: Frame | Promise<Frame>;
       try {
-        frame = encode(items[first + count]!);
+        frame = encoder.frame(items[first + count]!);
       } catch {
         // It is encoded again in its own turn.
         break;
@@ -230,11 +245,27 @@ export class Outbox {
       if (typeof frame !== 'string' || text.length + frame.length > mostLength) break;
       text += frame;
     }
-    const entry = toEntry(text, call, first, count);
-    call.entries.push(entry);
-    call.unsettled += count;
-    this.#enqueue(entry);
+    this.#enqueue(toEntry(text, call, first, count));
     return count;
+  }
+
+  /** The same for messages in which nothing has to be escaped, which costs a third. */
+  #enqueuePlain<Item>(items: readonly Item[], first: number, { rows }: Encoder<Item>, call: Call): number {
+    if (!rows || items.length - first < leastPlainRow) return 0;
+    const { most, mostLength } = this.#roomForRow(items.length - first);
+    const row = rows.take(items, first, most, mostLength);
+    if (!row) return 0;
+    this.#enqueue(toEntry(row.text, call, first, row.count));
+    return row.count;
+  }
+
+  #roomForRow(messages: number): { most: number; mostLength: number } {
+    const { maxWaiting, maxBytes, maxBatch } = this.#options;
+    if (this.#outside.size > 0) return { most: 0, mostLength: 0 };
+    return {
+      most: Math.min(maxBatch, maxWaiting - this.#waiting, messages),
+      mostLength: Math.min(maxSpareLength, (maxBytes - this.#bytes) / maxBytesPerUnit),
+    };
   }
 
   #admit(entry: Entry): boolean {
@@ -466,6 +497,7 @@ export class Outbox {
   }
 }
 
+/** Adds a frame to those that its call waits for. */
 function toEntry(frame: Frame, call: Call, at: number, count: number): Entry {
   let held = frame;
   let bytes = 0;
@@ -474,7 +506,7 @@ function toEntry(frame: Frame, call: Call, at: number, count: number): Entry {
     // Other texts take more memory than their bytes on the wire, which is what is counted.
     if (bytes !== frame.length) held = [Buffer.from(frame)];
   } else for (const { length } of frame) bytes += length;
-  return {
+  const entry: Entry = {
     frame: held,
     bytes,
     count,
@@ -485,6 +517,9 @@ function toEntry(frame: Frame, call: Call, at: number, count: number): Entry {
     call,
     at,
   };
+  call.entries.push(entry);
+  call.unsettled += count;
+  return entry;
 }
 
 function settle(entry: Entry, error?: AppError): void {

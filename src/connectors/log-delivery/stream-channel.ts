@@ -4,6 +4,7 @@ import { AppError } from '../../errors.ts';
 import type { Network } from '../connector.ts';
 import { classifyTlsError } from '../transport/tls-errors.ts';
 import { abortReason, type Channel, type Frame } from './outbox.ts';
+import { giveSpareBack, maxSpareLength, takeSpare } from './spare-buffers.ts';
 
 export interface StreamTarget {
   network: Network;
@@ -79,6 +80,8 @@ export class StreamChannel implements Channel {
   readonly #target: Pick<StreamTarget, 'stallMs' | 'sliceBytes'>;
   #failure: AppError | undefined;
   #closing = false;
+  /** Of the write that is waited for. */
+  #settleWrite: (() => void) | undefined;
   readonly #listeners = new Set<() => void>();
 
   constructor(socket: Socket, target: Pick<StreamTarget, 'stallMs' | 'sliceBytes'>) {
@@ -130,18 +133,39 @@ export class StreamChannel implements Channel {
   }
 
   async write(frames: readonly Frame[]): Promise<void> {
-    const bytes = joined(frames);
-    const { sliceBytes } = this.#target;
-    for (let at = 0; at < bytes.length; at += sliceBytes)
-      await this.#writeSlice(bytes.subarray(at, at + sliceBytes));
+    const text = textOf(frames);
+    if (text === undefined || text.length > maxSpareLength) return this.#writeBytes(bytesOf(frames));
+    const spare = takeSpare();
+    await this.#writeBytes(spare.subarray(0, spare.write(text)));
+    // Of a write that has failed it cannot be told who still reads from it.
+    giveSpareBack(spare);
   }
 
-  #writeSlice(slice: Buffer): Promise<void> {
+  async #writeBytes(bytes: Buffer): Promise<void> {
+    const { sliceBytes } = this.#target;
+    for (let at = 0; at < bytes.length; at += sliceBytes) {
+      if (this.#failure) throw this.#failure;
+      const socket = this.#socket;
+      const isWhole = bytes.length <= sliceBytes;
+      socket.write(isWhole ? bytes : bytes.subarray(at, at + sliceBytes), this.#onWritten);
+      // Mostly the system takes it at once, and there is nothing to wait for.
+      if (socket.writableLength > 0 || socket.destroyed) await this.#written();
+    }
+  }
+
+  readonly #onWritten = (error?: Error | null): void => {
+    if (error) this.#fail(classifySocketError(error));
+    else if (this.#socket.writableLength === 0) this.#settleWrite?.();
+  };
+
+  /** Resolves when the system has taken what was written last. */
+  #written(): Promise<void> {
     return new Promise((resolve, reject) => {
       const { stallMs } = this.#target;
       const settle = () => {
         clearTimeout(timer);
         this.#listeners.delete(settle);
+        this.#settleWrite = undefined;
         if (this.#failure) reject(this.#failure);
         else resolve();
       };
@@ -152,12 +176,8 @@ export class StreamChannel implements Channel {
           }),
         );
       const timer = stallMs > 0 ? setTimeout(stalled, stallMs) : undefined;
+      this.#settleWrite = settle;
       this.onFailure(settle);
-      if (this.#failure) return;
-      this.#socket.write(slice, (error) => {
-        if (error) this.#fail(classifySocketError(error));
-        else settle();
-      });
     });
   }
 
@@ -193,8 +213,18 @@ export class StreamChannel implements Channel {
   }
 }
 
+/** The frames one after the other; undefined where one is none of text. */
+function textOf(frames: readonly Frame[]): string | undefined {
+  let text = '';
+  for (const frame of frames) {
+    if (typeof frame !== 'string') return undefined;
+    text += frame;
+  }
+  return text;
+}
+
 /** The frames one after the other; texts are joined as such, because each made into bytes by itself costs more. */
-function joined(frames: readonly Frame[]): Buffer {
+function bytesOf(frames: readonly Frame[]): Buffer {
   const parts: Buffer[] = [];
   let text = '';
   for (const frame of frames)

@@ -90,16 +90,17 @@ export class LineQueue {
         count += call.lines.length;
       }
     }
-    this.#waiting = this.#waiting.slice(at);
+    this.#waiting = at < this.#waiting.length ? this.#waiting.slice(at) : [];
     return together;
   }
 
   /** Whether they could be written in place. */
   #writeNow(together: readonly Waiting[]): boolean {
     try {
-      const paths = this.#file.appendNow(together.map(({ lines }) => lines));
-      if (paths) for (const [at, { resolve }] of together.entries()) resolve(paths[at]!);
-      return paths !== undefined;
+      const path = this.#file.appendNow(together);
+      if (path === undefined) return false;
+      for (const { resolve } of together) resolve(path);
+      return true;
     } catch (error) {
       for (const { reject } of together) reject(error);
       return true;

@@ -56,9 +56,11 @@ export const logbackConnector = defineConnector<typeof logback, LiveLogback>(log
   operations: {
     async log(live, input, { signal }) {
       const nowMs = Date.now();
-      const lines = itemsOf<LogItem>(input).map((item) =>
-        wellFormedLine(live.layout({ timestampMs: nowMs, ...item })),
-      );
+      const lines: string[] = [];
+      for (const item of itemsOf<LogItem>(input)) {
+        const event = item.timestampMs === undefined ? eventAt(nowMs, item) : (item as LogEvent);
+        lines.push(wellFormedLine(live.layout(event)));
+      }
       return { written: lines.length, file: await live.lines.append(lines, signal) };
     },
   },
@@ -69,6 +71,12 @@ export const logbackConnector = defineConnector<typeof logback, LiveLogback>(log
 
   classify,
 });
+
+/** Field by field, so that all events are of one form, which the layout reads fastest. */
+function eventAt(timestampMs: number, item: LogItem): LogEvent {
+  const { message, level, logger, thread, mdc, exception } = item;
+  return { message, level, logger, thread, mdc, exception, timestampMs };
+}
 
 function openLive(config: ConfigOf<typeof logback>, ctx: ConnectorContext): LiveLogback {
   const zone = Zone.system();

@@ -35,10 +35,14 @@ const localFileSystems = new Set([
 ]);
 /** Most characters that are written in place: about 0.1 ms. */
 const maxCharsNow = 256 * 1024;
+const maxBytesPerChar = 3;
 /** A write in place that took longer than this, ms, is a sign of a busy disk, … */
 const slowWriteMs = 50;
 /** … which is left to the threads of the pool for so long, ms: twice as long each time that it soon happens again. */
 const slowForMs = { first: 100, longest: 10_000 };
+
+/** For what is written in place, one for all files: made anew it would cost as much as the write. */
+let spare: Buffer | undefined;
 
 interface ActiveFile {
   path: string;
@@ -147,28 +151,30 @@ export class RollingFile {
 
   /**
    * `append` in place, for which Logback's own appender is the model: a few lines into the system's cache
-   * cost less than to have a thread write them. undefined, and nothing written: where a file has to be opened
-   * or rolled, the disk is not of this machine or was slow a moment ago, or the write has failed.
+   * cost less than to have a thread write them. Answers the one file; undefined, and nothing written: where a
+   * file has to be opened or rolled, the disk is not of this machine or was slow a moment ago, or the write
+   * has failed.
    */
-  appendNow(groups: readonly (readonly string[])[]): string[] | undefined {
+  appendNow(groups: readonly { readonly lines: readonly string[] }[]): string | undefined {
     const active = this.#active;
     const startedAt = performance.now();
     if (!active?.isLocal || startedAt < this.#slowUntil || this.#options.now() >= this.#nextCheckMs!)
       return undefined;
     let text = '';
-    for (const lines of groups) for (const line of lines) text += line;
+    for (const { lines } of groups) for (const line of lines) text += line;
     if (text.length > maxCharsNow) return undefined;
-    const bytes = Buffer.from(text);
+    spare ??= Buffer.allocUnsafeSlow(maxCharsNow * maxBytesPerChar);
+    const length = spare.write(text);
     // Somewhere within it the file could become full.
-    if (this.#bytes + bytes.length >= this.#options.maxFileBytes) return undefined;
+    if (this.#bytes + length >= this.#options.maxFileBytes) return undefined;
     const { fd } = active.handle;
     let written = 0;
     try {
-      written = writeSync(fd, bytes);
+      written = writeSync(fd, spare, 0, length);
     } catch {
       return undefined;
     }
-    if (written < bytes.length) {
+    if (written < length) {
       try {
         ftruncateSync(fd, fstatSync(fd).size - written);
       } catch (error) {
@@ -177,14 +183,14 @@ export class RollingFile {
       }
       return undefined;
     }
-    this.#bytes += bytes.length;
+    this.#bytes += length;
     const endedAt = performance.now();
     if (endedAt - startedAt > slowWriteMs) {
       const isAgain = startedAt - this.#slowUntil < this.#slowForMs;
       this.#slowForMs = isAgain ? Math.min(this.#slowForMs * 2, slowForMs.longest) : slowForMs.first;
       this.#slowUntil = endedAt + this.#slowForMs;
     }
-    return groups.map(() => active.path);
+    return active.path;
   }
 
   async close(): Promise<void> {

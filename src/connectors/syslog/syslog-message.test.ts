@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseConnection } from '../../contract/validation.ts';
+import { compareRowsWithFrames } from '../log-delivery/testing/rows-against-frames.ts';
 import { syslog } from './syslog.definition.ts';
 import { messageEncoder, type SyslogConfig } from './syslog-message.ts';
 
@@ -12,8 +13,10 @@ function encoded(body: object, severity?: string): string {
     ...body,
   });
   assert.ok(result.ok, JSON.stringify(result));
-  const encode = messageEncoder(result.config as unknown as SyslogConfig);
-  return encode({ message: 'm', ...(severity ? { severity } : {}) } as never);
+  const { frame } = messageEncoder(result.config as unknown as SyslogConfig);
+  const said = frame({ message: 'm', ...(severity ? { severity } : {}) } as never);
+  assert.ok(typeof said === 'string');
+  return said;
 }
 
 /** PRI, which stands first in every format. */
@@ -65,4 +68,78 @@ test('every facility and severity has its number of RFC 5424', () => {
       assert.equal(priorityOf(own), 13 * 8 + code, 'of the connection');
     }
   }
+});
+
+const defaults = {
+  syslogProtocolType: 'TCP',
+  syslogMessageHostname: 'gateway-1',
+  syslogAppName: 'Apinizer',
+  syslogFacility: 'AUDIT',
+  syslogSeverity: 'INFORMATIONAL',
+  framing: 'AUTO',
+};
+
+const formats: { config: object; rowed: string[]; left: string[] }[] = [
+  {
+    config: { syslogMessageFormat: 'RFC_3164' },
+    rowed: ['\t', '"', '\\', '~', 'ğ', '😀', '\ud800'],
+    left: ['\0', '\n', '\x1f', '\x7f'],
+  },
+  {
+    config: { syslogMessageFormat: 'RFC_3164', framing: 'OCTET_COUNTING' },
+    rowed: ['\t', '"'],
+    left: ['\n', '\x7f', 'ğ'],
+  },
+  {
+    config: { syslogMessageFormat: 'RFC_5424' },
+    rowed: ['\t', '"', '~'],
+    left: ['\n', '\x7f', 'ğ', '\xff', '\ufeff'],
+  },
+  { config: { syslogMessageFormat: 'RFC_5425' }, rowed: ['\t', '\n', ']'], left: ['\r', '\x7f', '中'] },
+  {
+    config: { syslogMessageFormat: 'RFC_5425', framing: 'NON_TRANSPARENT' },
+    rowed: ['\t'],
+    left: ['\n', '中'],
+  },
+];
+
+for (const { config, rowed, left } of formats)
+  test(`${Object.values(config).join(', ')}: messages in a row are what they are one by one`, () => {
+    const makeEncoder = () => messageEncoder({ ...defaults, ...config } as unknown as SyslogConfig);
+    for (const more of [
+      {},
+      { severity: 'ERROR' as const, msgId: 'ID47' },
+      { structuredData: { 'order@32473': { id: '7 "]\\' } } },
+    ]) {
+      const found = compareRowsWithFrames(makeEncoder, (message) => ({
+        message,
+        timestampMs: 1_700_000_000_123,
+        ...more,
+      }));
+      for (const text of rowed) assert.ok(found.has(text), JSON.stringify(text));
+      for (const text of left) assert.ok(!found.has(text), JSON.stringify(text));
+    }
+  });
+
+test('messages in a row keep their own times and severities', () => {
+  const { rows } = messageEncoder({
+    ...defaults,
+    syslogMessageFormat: 'RFC_5424',
+  } as unknown as SyslogConfig);
+  const items = [
+    { message: 'a', timestampMs: 0 },
+    { message: 'b', timestampMs: 1, severity: 'ERROR' as const },
+    { message: 'c', timestampMs: 1 },
+    { message: 'd', timestampMs: 1, structuredData: { x: { y: 'ü' } } },
+  ];
+  assert.deepEqual(rows!.take(items, 0, 3, 65_536), {
+    count: 3,
+    text: [
+      '<110>1 1970-01-01T00:00:00.000Z gateway-1 Apinizer - - - a\n',
+      '<107>1 1970-01-01T00:00:00.001Z gateway-1 Apinizer - - - b\n',
+      '<110>1 1970-01-01T00:00:00.001Z gateway-1 Apinizer - - - c\n',
+    ].join(''),
+  });
+  // Structured data beyond ASCII is looked at with care, as everything is where ASCII alone is plain.
+  assert.equal(rows!.take(items, 1, 3, 65_536), undefined);
 });

@@ -1,5 +1,7 @@
 import { hostname } from 'node:os';
 import type { ConfigOf, InputOf } from '../../contract/connection-type.ts';
+import type { Encoder } from '../log-delivery/outbox.ts';
+import { byteMeanings, PlainRows } from '../log-delivery/plain-rows.ts';
 import { type syslog, syslogFacilities, syslogSeverities } from './syslog.definition.ts';
 
 export type SyslogConfig = ConfigOf<typeof syslog>;
@@ -18,72 +20,109 @@ export function framingOf(config: SyslogConfig): Framing {
   return isCounted ? 'octet-counted' : 'newline';
 }
 
-/** Makes what turns one message into its text on the wire (UTF-8), framing included. */
-export function messageEncoder(config: SyslogConfig): (item: SyslogItem) => string {
+/** Makes what turns messages into their texts on the wire (UTF-8), framing included. */
+export function messageEncoder(config: SyslogConfig): Encoder<SyslogItem> {
   const framing = framingOf(config);
-  const format =
-    config.syslogMessageFormat === 'RFC_3164' ? rfc3164(config) : rfc5424(config, framing !== 'newline');
-  if (framing === 'newline') return (item) => `${format(item)}\n`;
-  if (framing === 'datagram') return format;
-  return (item) => {
-    const text = format(item);
-    return `${Buffer.byteLength(text)} ${text}`;
+  const isBsd = config.syslogMessageFormat === 'RFC_3164';
+  const { format, isUnicode } = isBsd ? rfc3164(config) : rfc5424(config, framing !== 'newline');
+  const careful = (item: SyslogItem) => format(item, Date.now(), true);
+  if (framing === 'datagram') return { frame: careful };
+  if (framing === 'newline')
+    return {
+      frame: (item) => `${careful(item)}\n`,
+      rows: new PlainRows({
+        format: (item: SyslogItem, nowMs) => `${format(item, nowMs, false)}\n`,
+        meanings: byteMeanings({ ends: newline, controls: [tab], isUnicode }),
+        isEnded: true,
+        mustBeWellFormed: false,
+      }),
+    };
+  return {
+    frame: (item) => {
+      const text = careful(item);
+      return `${Buffer.byteLength(text)} ${text}`;
+    },
+    rows: new PlainRows({
+      // Of ASCII alone, which everything else is not plain for, the bytes are as many as the characters.
+      format: (item: SyslogItem, nowMs) => {
+        const text = format(item, nowMs, false);
+        return `${text.length} ${text}`;
+      },
+      meanings: byteMeanings({ controls: isBsd ? [tab] : [tab, newline], isUnicode: false }),
+      isEnded: false,
+      mustBeWellFormed: false,
+    }),
   };
 }
 
-type Formatter = (item: SyslogItem) => string;
+const tab = 0x09;
+const newline = 0x0a;
+
+interface Format {
+  /** Without care the message is taken as it is. */
+  format(item: SyslogItem, nowMs: number, isCareful: boolean): string;
+  /** Whether a message beyond ASCII needs no mark. */
+  isUnicode: boolean;
+}
 
 /** RFC 3164 4.1: one printable line, the time local and without year. */
-function rfc3164(config: SyslogConfig): Formatter {
-  const priorityOf = priorities(config);
-  const time = lastRemembered((ms) => bsdTimestamp(new Date(ms)));
+function rfc3164(config: SyslogConfig): Format {
   const middle = ` ${hostOf(config)} ${config.syslogAppName}: `;
-  return ({ message, severity, timestampMs = Date.now() }) =>
-    `<${priorityOf(severity)}>${time(timestampMs)}${middle}${escapeControls(message)}`;
+  const headOf = heads(config, (priority, ms) => [`<${priority}>`, bsdTimestamp(new Date(ms)), middle]);
+  return {
+    format: ({ message, severity, timestampMs = -1 }, nowMs, isCareful) =>
+      headOf(severity, timestampMs < 0 ? nowMs : timestampMs) +
+      (isCareful ? escapeControls(message) : message),
+    isUnicode: true,
+  };
 }
 
 /** RFC 5424 6: a header, structured data, and the message, marked as UTF-8 where it is not plain ASCII. */
-function rfc5424(config: SyslogConfig, keepsNewlines: boolean): Formatter {
+function rfc5424(config: SyslogConfig, keepsNewlines: boolean): Format {
   const clean = (text: string) => escapeControls(text, keepsNewlines);
-  const priorityOf = priorities(config);
   const middle = ` ${hostOf(config)} ${config.syslogAppName} - `;
-  // Neighbours in a list have their beginning in common.
-  let last: { severity: SyslogItem['severity']; timestampMs: number; head: string } | undefined;
-  const headOf = (severity: SyslogItem['severity'], timestampMs: number) => {
-    if (last?.timestampMs !== timestampMs || last.severity !== severity)
-      last = {
-        severity,
-        timestampMs,
-        head: `<${priorityOf(severity)}>1 ${new Date(timestampMs).toISOString()}${middle}`,
-      };
-    return last.head;
+  const startOf = (end: string) =>
+    heads(config, (priority, ms) => [`<${priority}>1 `, new Date(ms).toISOString(), middle, end]);
+  const headOf = startOf('');
+  const usualHeadOf = startOf('- - ');
+  return {
+    format: ({ message, severity, timestampMs = -1, msgId, structuredData }, nowMs, isCareful) => {
+      const ms = timestampMs < 0 ? nowMs : timestampMs;
+      const head =
+        msgId === undefined && structuredData === undefined
+          ? usualHeadOf(severity, ms)
+          : `${headOf(severity, ms)}${msgId ?? '-'} ${structuredData ? writtenData(structuredData, clean) : '-'} `;
+      if (!isCareful || !uncommon.test(message)) return head + message;
+      const text = clean(message);
+      return `${head}${isAscii(text) ? '' : byteOrderMark}${text}`;
+    },
+    isUnicode: false,
   };
-  return (item) => {
-    const { severity, timestampMs = Date.now(), msgId = '-' } = item;
-    const head = headOf(severity, timestampMs);
-    const data = item.structuredData ? structuredData(item.structuredData, clean) : '-';
-    if (!uncommon.test(item.message)) return `${head}${msgId} ${data} ${item.message}`;
-    const message = clean(item.message);
-    const mark = isAscii(message) ? '' : byteOrderMark;
-    return `${head}${msgId} ${data} ${mark}${message}`;
+}
+
+/** The beginnings of messages. Neighbours in a list have theirs in common: that of the one before is kept. */
+function heads(
+  config: SyslogConfig,
+  partsOf: (priority: number, timestampMs: number) => string[],
+): (severity: SyslogItem['severity'], timestampMs: number) => string {
+  const facility = syslogFacilities.indexOf(config.syslogFacility) * 8;
+  let lastSeverity: SyslogItem['severity'];
+  let lastMs: number | undefined;
+  let head = '';
+  return (severity, timestampMs) => {
+    if (timestampMs !== lastMs || severity !== lastSeverity) {
+      const priority = facility + syslogSeverities.indexOf(severity ?? config.syslogSeverity);
+      // Joined it lies in one piece, where a sum would be put together anew for each message.
+      head = partsOf(priority, timestampMs).join('');
+      lastMs = timestampMs;
+      lastSeverity = severity;
+    }
+    return head;
   };
 }
 
 /** What is neither printable ASCII nor a tab. */
 const uncommon = /[^\t -~]/;
-
-/** A list of messages has few instants: that of the one before is not worked out anew. */
-function lastRemembered(format: (ms: number) => string): (ms: number) => string {
-  let lastMs: number | undefined;
-  let last = '';
-  return (ms) => {
-    if (ms !== lastMs) {
-      last = format(ms);
-      lastMs = ms;
-    }
-    return last;
-  };
-}
 
 function isAscii(text: string): boolean {
   return Buffer.byteLength(text) === text.length;
@@ -91,12 +130,7 @@ function isAscii(text: string): boolean {
 
 const byteOrderMark = '\ufeff';
 
-function priorities(config: SyslogConfig): (severity: SyslogItem['severity']) => number {
-  const facility = syslogFacilities.indexOf(config.syslogFacility) * 8;
-  return (severity = config.syslogSeverity) => facility + syslogSeverities.indexOf(severity);
-}
-
-function structuredData(
+function writtenData(
   elements: Record<string, Record<string, string>>,
   clean: (text: string) => string,
 ): string {

@@ -9,11 +9,12 @@ import {
   proveDelivery,
   testDelivery,
 } from '../log-delivery/log-delivery.ts';
+import type { Encoder } from '../log-delivery/outbox.ts';
 import { syslog } from './syslog.definition.ts';
 import { messageEncoder, type SyslogConfig, type SyslogItem } from './syslog-message.ts';
 
 interface LiveSyslog extends LiveDelivery {
-  encode(item: SyslogItem): string;
+  readonly encoder: Encoder<SyslogItem>;
 }
 
 /** Most messages of one write; its bytes are bounded besides. */
@@ -38,7 +39,7 @@ export const syslogConnector = defineConnector<typeof syslog, LiveSyslog>(syslog
       },
       ctx,
     );
-    return { ...delivery, encode: messageEncoder(config) };
+    return { ...delivery, encoder: messageEncoder(config) };
   },
 
   prove: proveDelivery,
@@ -48,7 +49,7 @@ export const syslogConnector = defineConnector<typeof syslog, LiveSyslog>(syslog
     await testDelivery(
       readTarget(config, ctx),
       {
-        frame: messageEncoder(config)({ message: text, severity: 'DEBUG' }),
+        frame: await messageEncoder(config).frame({ message: text, severity: 'DEBUG' }),
         text,
         protocol: 'syslog',
         verification: { field: 'verifyCertificate', on: config.verifyCertificate },
@@ -59,7 +60,7 @@ export const syslogConnector = defineConnector<typeof syslog, LiveSyslog>(syslog
   },
 
   operations: {
-    log: (live, input, call) => deliver(live, itemsOf<SyslogItem>(input), live.encode, call),
+    log: (live, input, call) => deliver(live, itemsOf<SyslogItem>(input), live.encoder, call),
   },
 
   figures: ({ outbox }) => outbox.figures,

@@ -11,10 +11,13 @@ interface Answer {
   body: Record<string, unknown>;
 }
 
+const largeChars = 32 * 1024 * 1024;
+
 /** A server beside direct requests; both answer what they were asked, and who they are. */
 async function setUp(t: TestContext, options: { keepAliveMs?: number } = {}) {
   const gone: string[] = [];
   const waiting: (() => void)[] = [];
+  const begun: string[] = [];
   const server: Server = createServer((request, response) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk) => chunks.push(chunk));
@@ -31,6 +34,8 @@ async function setUp(t: TestContext, options: { keepAliveMs?: number } = {}) {
     async answer([name], body, onGone) {
       onGone(() => gone.push(name!));
       if (body === 'wait') await new Promise<void>((resolve) => waiting.push(resolve));
+      begun.push(body);
+      if (body === 'large') return { status: 200, body: `{"large":"${'x'.repeat(largeChars)}"}` };
       const status = body === 'fail' ? 502 : 200;
       return { status, headers: { 'x-by': 'direct' }, body: JSON.stringify({ by: 'direct', name, body }) };
     },
@@ -49,7 +54,7 @@ async function setUp(t: TestContext, options: { keepAliveMs?: number } = {}) {
     await new Promise<void>((resolve) => socket.once('connect', resolve));
     return new Client(socket);
   };
-  return { server, direct, open, gone, release: () => waiting.shift()!(), waiting };
+  return { server, direct, open, gone, begun, release: () => waiting.shift()!(), waiting };
 }
 
 /** Reads what comes back answer by answer. */
@@ -326,4 +331,28 @@ test('a connection that is not used is ended; a body that stalls is the server\u
   assert.equal((await busy.next()).body['body'], 'wait');
   await stalled.send('o');
   assert.deepEqual((await stalled.next()).body, { by: 'server', url: '/use/a', body: 'hello' });
+});
+
+test('who does not read its answers is not read either, and has them when the port closes', async (t) => {
+  const { server, direct, open, begun } = await setUp(t);
+  const client = await open();
+  client.socket.pause();
+  await client.send(request('large'));
+  await until(() => begun.length === 1);
+  await client.send(request('after'));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.deepEqual(begun, ['large']);
+  client.socket.resume();
+  assert.equal(String((await client.next()).body['large']).length, largeChars);
+  assert.equal((await client.next()).body['body'], 'after');
+  const another = await open();
+  another.socket.pause();
+  await another.send(request('large'));
+  await until(() => begun.length === 3);
+  const closed = new Promise((resolve) => server.close(resolve));
+  direct.close();
+  another.socket.resume();
+  assert.equal(String((await another.next()).body['large']).length, largeChars);
+  await until(() => another.isEnded, 'the connection ends');
+  await closed;
 });

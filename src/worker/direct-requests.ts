@@ -106,7 +106,8 @@ class DirectConnection<Permit> {
   endIdle(): void {
     if (this.#isAnswering) return;
     if (this.#receivedBytes > 0) this.#leave();
-    else this.#socket.destroy();
+    // An answer may still be on its way.
+    else this.#socket.destroySoon();
   }
 
   readonly #onData = (chunk: Buffer): void => {

@@ -21,6 +21,7 @@ test('variables, keystores, certificates and the rotation of keys on PostgreSQL'
     name: 'mail',
     type: 'email',
     host: '${HOST}',
+    enableStartTls: true,
     auth: true,
     username: 'app',
     password: '${PASSWORD}',
@@ -37,7 +38,7 @@ test('variables, keystores, certificates and the rotation of keys on PostgreSQL'
   await app.ok('POST', `${base}/environmentVariables/`, hidden);
   assert.equal((await app.call('POST', `${base}/environmentVariables/`, hidden)).status, 400);
   const created = await app.ok('POST', `${base}/connections/mail/`, mail());
-  assert.equal(created.warnings.length, 2);
+  assert.equal(created.warnings.length, 2, JSON.stringify(created.warnings));
   const store = {
     name: 'store',
     keyStoreEnvironmentList: [

@@ -160,16 +160,6 @@ async function operate(
     said.push(`health ${status}, ${nodes} ${nodes === 1 ? 'node' : 'nodes'}`);
     if (status === 'red') hints.push('The cluster is red: some data cannot be read or written.');
   }
-  const { indexName } = config;
-  if (indexName && !/[*,:]/.test(indexName)) {
-    const index = await ask(cluster, first!, 'HEAD', `/${encodeURIComponent(indexName)}`, signal);
-    said.push(
-      `index ${indexName} ${index.status === 200 ? 'is there' : `was answered with ${index.status}`}`,
-    );
-    if (index.status === 404) hints.push(`There is no index, alias or data stream ${indexName} yet.`);
-    else if (index.status === 403) hints.push(`The account may not see ${indexName}.`);
-    else if (index.status >= 500) throw refusal(index);
-  }
   if (config.authenticate) hints.push(...(await missingPrivileges(cluster, config, first!, signal)));
   if (config.administrate) {
     const who = info ? `${info.product} ${info.version}` : 'the cluster';
@@ -178,6 +168,17 @@ async function operate(
     );
     said.push(...found.said);
     hints.push(...found.hints);
+  }
+  const { indexName } = config;
+  if (indexName && !/[*,:]/.test(indexName)) {
+    // The last one: the client of the connection closes it after a HEAD.
+    const index = await ask(cluster, first!, 'HEAD', `/${encodeURIComponent(indexName)}`, signal);
+    said.push(
+      `index ${indexName} ${index.status === 200 ? 'is there' : `was answered with ${index.status}`}`,
+    );
+    if (index.status === 404) hints.push(`There is no index, alias or data stream ${indexName} yet.`);
+    else if (index.status === 403) hints.push(`The account may not see ${indexName}.`);
+    else if (index.status >= 500) throw refusal(index);
   }
   note.detail(said.join('; '));
   if (candidates.length < cluster.urls.length) hints.push(partly);

@@ -461,7 +461,8 @@ function watchedContext(t: TestContext) {
     for (const method of watchedMethods) {
       const original = socket[method] as (...args: unknown[]) => unknown;
       t.mock.method(socket, method, function (this: Socket, ...args: unknown[]) {
-        given[method].push(args[0] as never);
+        // A copy: what was written may be written over afterwards.
+        given[method].push((method === 'write' ? Buffer.from(args[0] as Buffer) : args[0]) as never);
         return original.apply(this, args);
       } as never);
     }

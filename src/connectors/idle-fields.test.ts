@@ -345,6 +345,16 @@ describe('a field that was set to no effect is named', () => {
     });
 });
 
+test('sendBufferSize is said to be another one over TCP', () => {
+  const remarks = (transportType: string) => {
+    const body = { type: 'graylog', name: 'n', ...minimal.graylog, transportType, sendBufferSize: 4096 };
+    const result = parseConnection(definitions.graylog, body);
+    assert.ok(result.ok);
+    return result.warnings.filter((warning) => warning.startsWith('sendBufferSize: ')).length;
+  };
+  assert.deepEqual([remarks('TCP'), remarks('UDP')], [1, 0]);
+});
+
 test('a driver class that is not that of the database is kept but not used', () => {
   const remarks = (driverClassName: string) => {
     const body = { type: 'database', name: 'n', ...minimal.database, driverClassName };

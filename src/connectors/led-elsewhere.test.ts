@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo, Server } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import rhea from 'rhea';
 import { createContext } from '../../test/contract/connector-context.ts';
@@ -9,6 +9,8 @@ import { startPeer } from '../../test/contract/peer.ts';
 import type { ConnectionType } from '../contract/connection-type.ts';
 import { parseConnection } from '../contract/validation.ts';
 import type { AppError } from '../errors.ts';
+import { encodeWireFormatInfo } from './activemq/openwire/openwire-commands.ts';
+import { OpenWireWriter } from './activemq/openwire/openwire-data.ts';
 import { connectors } from './connectors.ts';
 import { type ConnectionTypeId, definitions } from './definitions.ts';
 
@@ -95,5 +97,62 @@ test('activeMq: a broker of AMQP that redirects leads nowhere', async (t) => {
   };
   const { code } = await failureOf(t, 'activeMq', body, 'send', { body: 'x' });
   assert.equal(code, 'request_rejected');
+  assert.equal(other.count(), 0);
+});
+
+test('activeMq: a broker of OpenWire that wants its clients elsewhere leads nowhere', async (t) => {
+  const other = await startPeer(t);
+  const elsewhere = `tcp://127.0.0.1:${other.port}`;
+  const CONNECTION_CONTROL = 18;
+  const RESPONSE = 30;
+  const framed = (body: Buffer) => new OpenWireWriter().int(body.length).raw(body).finish();
+  const control = framed(
+    [false, false, false, false, false]
+      .reduce(
+        (writer, flag) => writer.boolean(flag),
+        new OpenWireWriter().byte(CONNECTION_CONTROL).int(0).boolean(false),
+      )
+      .string(elsewhere)
+      .string(elsewhere)
+      .boolean(true)
+      .finish(),
+  );
+  let asked = 0;
+  const server = createTcpServer((socket) => {
+    socket.on('error', () => {});
+    socket.write(encodeWireFormatInfo({ maxInactivityMs: 30_000, maxFrameBytes: 1024 * 1024 }));
+    let unread = Buffer.alloc(0);
+    socket.on('data', (chunk: Buffer) => {
+      unread = Buffer.concat([unread, chunk]);
+      while (unread.length >= 4 && unread.length >= 4 + unread.readInt32BE(0)) {
+        const command = unread.subarray(4, 4 + unread.readInt32BE(0));
+        unread = unread.subarray(4 + command.length);
+        if (command[0] === 1 || command[5] !== 1) continue;
+        asked++;
+        const reply = new OpenWireWriter().byte(RESPONSE).int(0).boolean(false).int(command.readInt32BE(1));
+        socket.write(Buffer.concat([control, framed(reply.finish())]));
+      }
+    });
+  });
+  const port = await listening(t, server);
+  const parsed = parseConnection(definitions.activeMq, {
+    type: 'activeMq',
+    name: 'subject',
+    activeMqConnectionProtocolType: 'TCP',
+    brokerURL: `failover:(tcp://127.0.0.1:${port})?updateURIsSupported=true`,
+    destinationType: 'QUEUE',
+    destinationName: 'orders',
+  });
+  assert.ok(parsed.ok);
+  const connector = await connectors.activeMq!();
+  const live = await connector.open(
+    parsed.config as never,
+    createContext({ signal: new AbortController().signal }),
+  );
+  t.after(() => connector.close(live));
+  const call = { signal: AbortSignal.timeout(30_000) };
+  await connector.prove(live, call);
+  await connector.operations['send']!(live, { body: 'x' } as never, call);
+  assert.ok(asked > 2);
   assert.equal(other.count(), 0);
 });

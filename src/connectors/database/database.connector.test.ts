@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { createContext } from '../../../test/contract/connector-context.ts';
+import { createContext, testConnection } from '../../../test/contract/connector-context.ts';
 import { databaseConfig } from '../../../test/contract/database-subject.ts';
+import { startPeer } from '../../../test/contract/peer.ts';
+import { freePort } from '../../../test/services/service.ts';
 import { parseConnection } from '../../contract/validation.ts';
 import { AppError } from '../../errors.ts';
 import type { Trust } from '../connector.ts';
@@ -289,4 +291,26 @@ test('answers of a coordinator that lead elsewhere or are none are refused', () 
     Buffer.from('{"columns":[{"name":"a","type":"bigint"}],"data":[[9007199254740993,1,1.5]]}'),
   );
   assert.deepEqual(data, [['9007199254740993', 1, 1.5]]);
+});
+
+test('of several hosts the test tells what became of each', async (t) => {
+  const dead = [await freePort(), await freePort()];
+  const peer = await startPeer(t, (socket) => socket.end());
+  const stagesOf = async (hosts: string) => {
+    const jdbcUrl = `jdbc:postgresql://${hosts}/orders?sslmode=disable`;
+    const config = databaseConfig({ jdbcUrl, username: 'u', password: 'some-password' });
+    const ctx = createContext({ signal: AbortSignal.timeout(30_000) });
+    const { stages } = await testConnection(databaseConnector, config, ctx);
+    return Object.fromEntries(stages.map((stage) => [stage.stage, stage]));
+  };
+  const none = await stagesOf(dead.map((port) => `127.0.0.1:${port}`).join());
+  assert.equal(none['connect']?.code, 'connection_refused');
+  for (const port of dead)
+    assert.match(none['connect']?.detail ?? '', new RegExp(`127\\.0\\.0\\.1:${port}: .*refused`));
+  const one = await stagesOf(`127.0.0.1:${dead[0]},127.0.0.1:${peer.port}`);
+  assert.match(one['connect']?.detail ?? '', new RegExp(`:${dead[0]}: .*refused.*; .*:${peer.port} accepts`));
+  assert.match(one['connect']?.hint ?? '', /Not every host works/);
+  const unknown = await stagesOf('a.invalid,b.invalid');
+  assert.equal(unknown['resolve']?.code, 'name_not_resolved');
+  assert.match(unknown['resolve']?.detail ?? '', /a\.invalid: .*; b\.invalid: /);
 });

@@ -483,6 +483,21 @@ test('PostgreSQL: the pool as the server sees it', async (t) => {
     await eventually(() => sessions('grows'), 2);
   });
 
+  await t.test('currentSchema and options of the URL are those of the session', async (t) => {
+    const db = await open(t, {
+      ...rest,
+      jdbcUrl: urlFor(
+        postgres,
+        server,
+        `sslmode=disable&currentSchema=orders,public&options=${encodeURIComponent('-c work_mem=7MB')}`,
+      ),
+    });
+    const { rows } = await db.query(
+      "select current_setting('search_path'), current_setting('work_mem'), current_setting('application_name')",
+    );
+    assert.deepEqual(rows, [['orders,public', '7MB', 'plugboard']]);
+  });
+
   await t.test('an old connection is replaced', async (t) => {
     const db = await open(t, named('ages', { maxPoolSize: 1, maxConnectionAge: 1000 }));
     const pid = async () => (await db.query('select pg_backend_pid()')).rows[0]![0];

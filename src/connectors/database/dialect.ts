@@ -100,7 +100,7 @@ export const unreported: Stages = {
   skip() {},
 };
 
-/** The first host that accepts a TCP connection; fails as the last one did. */
+/** The first host that accepts a TCP connection; fails as the last one did, telling of each. */
 export async function dialInTurn(
   settings: DialectSettings,
   { hosts, stages, signal }: ConnectRequest,
@@ -115,12 +115,12 @@ export async function dialInTurn(
         const socket = await network.connect({ ...host, timeoutMs, signal });
         socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
         note.detail([...failures, `${host.host}:${host.port} accepts connections`].join('; '));
+        if (failures.length > 0) note.hint('Not every host works: a failover would fail there.');
         return { socket, host };
       } catch (error) {
         failures.push(`${host.host}:${host.port}: ${error instanceof Error ? error.message : 'failed'}`);
         if (index < hosts.length - 1 && !signal.aborted) continue;
-        if (hosts.length > 1) note.detail(failures.join('; '));
-        throw error;
+        throw ofSeveral(error, failures);
       }
     }
     throw new AppError('invalid_configuration', 'the connection names no host');
@@ -147,7 +147,17 @@ async function resolveAll(
     }
   }
   note.detail(seen.join('; '));
-  if (!resolved) throw failure;
+  if (!resolved) throw ofSeveral(failure, seen);
+}
+
+/** The last failure, telling what became of every host where there are several. */
+function ofSeveral(error: unknown, accounts: readonly string[]): unknown {
+  if (accounts.length < 2 || !(error instanceof AppError)) return error;
+  const { code, details } = error;
+  return new AppError(code, `None of the hosts could be used: ${accounts.join('; ')}`, {
+    cause: error,
+    details,
+  });
 }
 
 /** TLS over a dialled socket as the settings demand it; notes protocol, cipher, subject, issuer and expiry. */

@@ -5,8 +5,8 @@ import { slashed } from './jdbc-grammar.ts';
 export const hive: Driver = {
   dbType: 'APACHE_HIVE',
   prefix: /^jdbc:hive2:\/\//i,
-  honoured: ['ssl', 'auth', 'transportMode', 'httpPath'],
-  harmless: ['fetchSize', 'retries', 'cookieAuth', ...harmlessTimes],
+  honoured: ['ssl', 'auth', 'transportMode'],
+  harmless: ['httpPath', 'fetchSize', 'retries', 'cookieAuth', ...harmlessTimes],
   refused: [
     'principal',
     'saslQop',
@@ -26,8 +26,8 @@ export const hive: Driver = {
 export const impala: Driver = {
   dbType: 'APACHE_IMPALA',
   prefix: /^jdbc:impala:\/\//i,
-  honoured: ['SSL', 'AuthMech', 'transportMode', 'httpPath'],
-  harmless: ['RowsFetchedPerBlock', 'SocketTimeout', 'UseNativeQuery', ...harmlessTimes],
+  honoured: ['SSL', 'AuthMech', 'transportMode'],
+  harmless: ['httpPath', 'RowsFetchedPerBlock', 'SocketTimeout', 'UseNativeQuery', ...harmlessTimes],
   refused: ['DelegationUID', 'AllowSelfSignedCerts', 'CAIssuedCertsMismatch'],
   body: (rest) => slashed(rest, { separator: ';' }),
 };

@@ -56,6 +56,7 @@ export const db2: OdbcProduct = {
     ...(parameters['currentSchema'] === undefined
       ? []
       : [['CurrentSchema', parameters['currentSchema']] as const]),
+    ['ClientApplName', parameters['clientApplicationInformation'] ?? 'plugboard'],
   ],
   probe: 'select 1 from sysibm.sysdummy1',
 };

@@ -105,14 +105,19 @@ const swapped = (byte: number) => ((byte << 4) | (byte >> 4)) & 0xff;
 async function startTds(t: TestContext, leadsTo?: { host: string; port: number }) {
   const sockets = new Set<Socket>();
   const statements: string[] = [];
+  const applications: string[] = [];
   let attentions = 0;
   const answer = (type: number, message: Buffer): Buffer | undefined => {
     switch (type) {
       case PRELOGIN:
         return Buffer.from('0100060001ff02', 'hex');
       case LOGIN: {
-        const databaseAt = message.readUInt16LE(68);
-        const name = message.toString('utf16le', databaseAt, databaseAt + 2 * message.readUInt16LE(70));
+        const textAt = (at: number) => {
+          const from = message.readUInt16LE(at);
+          return message.toString('utf16le', from, from + 2 * message.readUInt16LE(at + 2));
+        };
+        applications.push(textAt(48));
+        const name = textAt(68);
         if (name === 'locked')
           return refused(
             18486,
@@ -186,6 +191,7 @@ async function startTds(t: TestContext, leadsTo?: { host: string; port: number }
   return {
     port,
     statements,
+    applications,
     attentions: () => attentions,
     async restart() {
       await shutDown();
@@ -223,6 +229,16 @@ test('a peer that speaks TDS is served by the contract', async (t) => {
     tls: false,
   };
   await connectorContract(t, 'TDS', subject);
+});
+
+test('the server hears the name of the application', async (t) => {
+  const server = await startTds(t);
+  for (const parameter of ['', ';applicationName=Gateway', ';appName=Other']) {
+    const config = configAt(server.port);
+    const live = await open(t, { ...config, jdbcUrl: `${config.jdbcUrl}${parameter}` });
+    await databaseConnector.prove(live, call());
+  }
+  assert.deepEqual([...new Set(server.applications)], ['plugboard', 'Gateway', 'Other']);
 });
 
 test('what the log-in is refused for is told', async (t) => {

@@ -45,25 +45,64 @@ async function makePolicy(
   const path = `/_ilm/policy/${encodeURIComponent(policy.policyName)}`;
   const there = await cluster.send({ method: 'GET', path, repeatable: true }, signal);
   if (there.status === 200) return true;
-  // Who knows no policies takes the path for that of an index, or of nothing.
-  const { type, reason = '' } = saidIn(there);
-  const isUnknown = there.status === 405 || type === 'index_not_found_exception' || /no handler/.test(reason);
-  if ((there.status === 400 || there.status === 404 || there.status === 405) && isUnknown) {
+  if (knowsNoPolicies(there)) {
     const info = await cluster.identify(signal);
-    const who = info ? `${info.product} ${info.version}` : 'the cluster';
-    warn(
-      `indexLifecyclePolicy: ${who} has no lifecycle policies (ILM), so none is made; roll-over and deletion have to be arranged there`,
-    );
+    warn(noPolicies(info ? `${info.product} ${info.version}` : 'the cluster'));
     return false;
   }
-  if (there.status !== 404)
-    throw hinted(refusal(there), 'The account needs the cluster privilege manage_ilm.');
+  if (there.status !== 404) throw hinted(refusal(there), needsIlm);
   const answer = await cluster.send(
     { method: 'PUT', path, body: { policy: { phases: phasesOf(policy) } }, repeatable: true },
     signal,
   );
-  done(answer, 'The account needs the cluster privilege manage_ilm.');
+  done(answer, needsIlm);
   return true;
+}
+
+/** Who knows no policies takes the path for that of an index, or of nothing. */
+function knowsNoPolicies(answer: Answer): boolean {
+  if (answer.status === 405) return true;
+  const { type, reason = '' } = saidIn(answer);
+  const isUnknown = type === 'index_not_found_exception' || /no handler/.test(reason);
+  return (answer.status === 400 || answer.status === 404) && isUnknown;
+}
+
+function noPolicies(who: string): string {
+  return `indexLifecyclePolicy: ${who} has no lifecycle policies (ILM), so none is made; roll-over and deletion have to be arranged there`;
+}
+
+const needsIlm = 'The account needs the cluster privilege manage_ilm.';
+const needsTemplates = 'The account needs the cluster privilege manage_index_templates.';
+
+/** What administration would find, for the test, which makes nothing: what is there, and what is in the way. */
+export async function inspectAdministration(
+  config: ElasticConfig,
+  who: string,
+  read: (path: string) => Promise<Answer>,
+): Promise<{ said: string[]; hints: string[] }> {
+  const said: string[] = [];
+  const hints: string[] = [];
+  const look = async (what: string, path: string, needs: string) => {
+    const answer = await read(path);
+    if (answer.status === 200) said.push(`${what} is there`);
+    else if (answer.status === 403) hints.push(needs);
+    else if (what.startsWith('policy') && knowsNoPolicies(answer)) hints.push(`${noPolicies(who)}.`);
+    else if (answer.status === 404) said.push(`${what} is to be made`);
+    else throw refusal(answer);
+  };
+  const { indexLifecyclePolicyCreated, indexLifecyclePolicy, indexTemplateCreated, indexTemplateName } =
+    config;
+  if (indexLifecyclePolicyCreated && indexLifecyclePolicy) {
+    const { policyName } = indexLifecyclePolicy;
+    await look(`policy ${policyName}`, `/_ilm/policy/${encodeURIComponent(policyName)}`, needsIlm);
+  }
+  if (indexTemplateCreated && indexTemplateName)
+    await look(
+      `template ${indexTemplateName}`,
+      `/_index_template/${encodeURIComponent(indexTemplateName)}`,
+      needsTemplates,
+    );
+  return { said, hints };
 }
 
 async function makeTemplate(
@@ -74,10 +113,9 @@ async function makeTemplate(
   signal: AbortSignal,
 ): Promise<void> {
   const path = `/_index_template/${encodeURIComponent(config.indexTemplateName!)}`;
-  const needs = 'The account needs the cluster privilege manage_index_templates.';
   const there = await cluster.send({ method: 'GET', path, repeatable: true }, signal);
   if (there.status === 200) return;
-  if (there.status !== 404) throw hinted(refusal(there), needs);
+  if (there.status !== 404) throw hinted(refusal(there), needsTemplates);
   const settings = {
     ...setting('index.number_of_shards', config.indexTemplateNumberOfShards),
     ...setting('index.number_of_replicas', config.indexTemplateNumberOfReplicas),
@@ -85,7 +123,7 @@ async function makeTemplate(
     ...lifecycle,
   };
   const body = { index_patterns: [`${alias}-*`], priority: templatePriority, template: { settings } };
-  done(await cluster.send({ method: 'PUT', path, body, repeatable: true }, signal), needs);
+  done(await cluster.send({ method: 'PUT', path, body, repeatable: true }, signal), needsTemplates);
 }
 
 async function makeFirstIndex(

@@ -7,6 +7,7 @@ import { dialHost } from '../http/http-dialler.ts';
 import { classifyHttpError } from '../http/http-errors.ts';
 import { type Answer, exchange } from '../http/http-exchange.ts';
 import { describeTls } from '../transport/describe-tls.ts';
+import { inspectAdministration } from './administration.ts';
 import { readAnswer, refusal } from './elastic-answer.ts';
 import {
   type ClusterInfo,
@@ -159,8 +160,18 @@ async function operate(
     said.push(`health ${status}, ${nodes} ${nodes === 1 ? 'node' : 'nodes'}`);
     if (status === 'red') hints.push('The cluster is red: some data cannot be read or written.');
   }
+  if (config.authenticate) hints.push(...(await missingPrivileges(cluster, config, first!, signal)));
+  if (config.administrate) {
+    const who = info ? `${info.product} ${info.version}` : 'the cluster';
+    const found = await inspectAdministration(config, who, (path) =>
+      ask(cluster, first!, 'GET', path, signal),
+    );
+    said.push(...found.said);
+    hints.push(...found.hints);
+  }
   const { indexName } = config;
   if (indexName && !/[*,:]/.test(indexName)) {
+    // The last one: the client of the connection closes it after a HEAD.
     const index = await ask(cluster, first!, 'HEAD', `/${encodeURIComponent(indexName)}`, signal);
     said.push(
       `index ${indexName} ${index.status === 200 ? 'is there' : `was answered with ${index.status}`}`,
@@ -174,13 +185,40 @@ async function operate(
   if (hints.length > 0) note.hint(hints.join(' '));
 }
 
+/** What the account may not do that the connection is for, as its own cluster says; none where it cannot say. */
+async function missingPrivileges(
+  cluster: ElasticCluster,
+  { indexName, elasticsearchType }: ElasticConfig,
+  candidate: Candidate,
+  signal: AbortSignal,
+): Promise<string[]> {
+  if (!indexName) return [];
+  const names = indexName.split(',');
+  const privileges = elasticsearchType === 'READ' ? ['read'] : ['read', 'write'];
+  const answer = await ask(cluster, candidate, 'POST', '/_security/user/_has_privileges', signal, {
+    index: [{ names, privileges }],
+  });
+  if (answer.status !== 200) return [];
+  const { index } = readAnswer<{ index?: Record<string, Record<string, boolean>> }>(answer);
+  return Object.entries(index ?? {}).flatMap(([name, rights]) => {
+    const missing = privileges.filter((privilege) => rights[privilege] === false);
+    return missing.length > 0 ? [`Grant the account ${missing.join(' and ')} on the index ${name}.`] : [];
+  });
+}
+
 function ask(
   cluster: ElasticCluster,
   { url, connection }: Candidate,
-  method: 'GET' | 'HEAD',
+  method: 'GET' | 'HEAD' | 'POST',
   path: string,
   signal: AbortSignal,
+  body?: object,
 ): Promise<Answer> {
   const limits = { timeoutMs: cluster.connectTimeoutMs, maxBodyBytes: maxAnswerBytes };
-  return exchange(connection!, cluster.compose(url, { method, path }), limits, signal);
+  return exchange(
+    connection!,
+    cluster.compose(url, { method, path, ...(body ? { body } : {}) }),
+    limits,
+    signal,
+  );
 }

@@ -552,6 +552,49 @@ for (const product of searchProducts)
       assert.match(other.ctx.warnings.join(), /is ES_9, but the cluster is/);
     });
 
+    await t.test(
+      'the test tells what the account may not do, and what administration would find',
+      async (s) => {
+        const indexName = freshIndex();
+        let asked: unknown;
+        let templateStatus = 403;
+        const entrance = await front(s, node, {
+          answer(_method, path, body) {
+            if (path === '/_security/user/_has_privileges') {
+              asked = JSON.parse(body);
+              const index = { [indexName]: { read: true, write: false } };
+              return { status: 200, body: { has_all_requested: false, index } };
+            }
+            if (!path.startsWith('/_index_template/')) return undefined;
+            const error = { type: 'security_exception', reason: 'not for you' };
+            return { status: templateStatus, body: { error, status: templateStatus } };
+          },
+        });
+        const administered: Partial<ElasticConfig> = {
+          ...logIn,
+          indexName,
+          administrate: true,
+          indexTemplateCreated: true,
+          indexTemplateName: 'logs-template',
+          indexLifecyclePolicyCreated: true,
+          indexLifecyclePolicy: policy,
+        };
+        const { operate } = await stagesOf({ ...at(entrance.port), ...administered });
+        assert.equal(operate.status, 'passed', JSON.stringify(operate));
+        assert.deepEqual(asked, { index: [{ names: [indexName], privileges: ['read', 'write'] }] });
+        assert.match(operate.hint ?? '', new RegExp(`Grant the account write on the index ${indexName}\\.`));
+        assert.match(operate.hint ?? '', /manage_index_templates/);
+        assert.match(operate.hint ?? '', /(OpenSearch|Elasticsearch) \d.* has no lifecycle policies/);
+        templateStatus = 404;
+        const later = await stagesOf({ ...at(entrance.port), ...administered });
+        assert.match(later.operate.detail ?? '', /template logs-template is to be made/);
+        assert.doesNotMatch(later.operate.hint ?? '', /manage_index_templates/);
+        const silent = await stagesOf({ ...at(node.port), ...logIn, indexName });
+        assert.equal(silent.operate.status, 'passed', 'a cluster that cannot say is asked for nothing');
+        assert.doesNotMatch(silent.operate.hint ?? '', /Grant/);
+      },
+    );
+
     await t.test('a log-in that is missing or wrong', async (s) => {
       const entrance = await front(s, node, { account });
       const missing = (await stagesOf(at(entrance.port))).authenticate;

@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createContext, testConnection, trustIn } from '../../../test/contract/connector-context.ts';
 import { connectorContract } from '../../../test/contract/connector-contract.ts';
+import { startPeer } from '../../../test/contract/peer.ts';
 import { startTap } from '../../../test/contract/tap.ts';
 import { createAuthority } from '../../../test/services/certificates.ts';
 import { startOrSkip } from '../../../test/services/service.ts';
@@ -277,6 +278,30 @@ test('the server hears the name of mail.smtp.localhost, else our address', async
     await open(t, { port: tap.port, additionalProperties: [...additionalProperties] }).send();
     assert.equal(/^EHLO (.*)\r\n/.exec(tap.sent().toString())?.[1], name);
   }
+});
+
+test('mail.smtp.timeout ends a silence, mail.smtp.writetimeout a server that stops reading', async (t) => {
+  let isSilent = false;
+  const peer = await startPeer(t, (socket) => {
+    socket.write('220 peer\r\n');
+    socket.on('data', (bytes: Buffer) => {
+      const line = bytes.toString();
+      if (/^DATA/.test(line)) {
+        socket.pause().write('354 go\r\n');
+      } else if (!isSilent || /^EHLO/.test(line)) socket.write('250 ok\r\n');
+    });
+  });
+  const timeouts = (readMs: number, writeMs: number) => [
+    { name: 'mail.smtp.timeout', value: String(readMs) },
+    { name: 'mail.smtp.writetimeout', value: String(writeMs) },
+  ];
+  // More than the systems' buffers take.
+  const text = 'x'.repeat(70).concat('\n').repeat(400_000);
+  const stalled = open(t, { port: peer.port, additionalProperties: timeouts(3_600_000, 700) });
+  await assert.rejects(stalled.send({ text }), code('target_timeout'));
+  isSilent = true;
+  const silent = open(t, { port: peer.port, additionalProperties: timeouts(700, 3_600_000) });
+  await assert.rejects(silent.send(), code('target_timeout'));
 });
 
 test('sends one real mail to addressToTest', async (t) => {

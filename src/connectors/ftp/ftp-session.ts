@@ -105,6 +105,12 @@ export class FtpSession implements FileSession {
     return secured;
   }
 
+  /** Whether the server would speak TLS after AUTH TLS (RFC 4217); false where it does not tell. */
+  async offersTls(signal: AbortSignal): Promise<boolean> {
+    const features = await this.#run(signal, () => this.#client.features());
+    return /\bTLS\b/i.test(features.get('AUTH') ?? '');
+  }
+
   /** Logs in and enters the working directory. */
   async logIn(signal: AbortSignal): Promise<void> {
     const { username, password } = this.#settings;

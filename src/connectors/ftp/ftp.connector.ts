@@ -218,8 +218,12 @@ async function testFtp(settings: FtpSettings, stages: Stages, signal: AbortSigna
       note.detail([session.remoteAddress, session.greeting].filter(Boolean).join(': '));
       return session;
     });
-    if (transport === 'plain') stages.skip('tls', 'plain, as configured: password and files travel in clear');
-    else
+    if (transport === 'plain') {
+      const better = (await connected.offersTls(signal))
+        ? '; the server offers TLS: use protocol FTPS with useExplicit'
+        : '';
+      stages.skip('tls', `plain, as configured: password and files travel in clear${better}`);
+    } else
       await stages.run('tls', async (note) => {
         const secured = await connected.secure(signal).catch((error: unknown) => {
           throw advised(error, settings);

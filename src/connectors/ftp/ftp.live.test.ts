@@ -312,6 +312,9 @@ test('the test names server, certificate, log-in and working directory', async (
   );
   assert.match(unverified.operate?.detail ?? '', /entries/);
   assert.match(unverified.tls?.detail ?? '', /NOT verified/);
+  const plain = await stagesOf({ ...server.settings, protocol: 'FTP', useExplicit: false });
+  assert.equal(plain.tls?.status, 'skipped');
+  assert.match(plain.tls?.detail ?? '', /the server offers TLS: use protocol FTPS with useExplicit/);
 });
 
 for (const version of ['TLSv1.2', 'TLSv1.3'] as const)

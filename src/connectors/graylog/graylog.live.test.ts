@@ -396,7 +396,7 @@ test('TLS: chain and name are verified when asked for', async (t) => {
 
 test('a batch that is longer than the queue passes through it, in order', async (t) => {
   const peer = await startTcpPeer(t);
-  const { log, figures, ctx } = open(t, {
+  const { log, figures } = open(t, {
     port: peer.port,
     queueSize: 10,
     maxInflightSends: 3,
@@ -414,7 +414,6 @@ test('a batch that is longer than the queue passes through it, in order', async 
     Array.from({ length: 500 }, (_, at) => `n${at}`),
   );
   assert.deepEqual(figures(), { queued: 0, bytes: 0, connected: 1 });
-  assert.match(ctx.warnings.join(), /sendBufferSize/);
 });
 
 test('a peer that accepts and never reads: the queue stays bounded and refuses', async (t) => {
@@ -462,7 +461,8 @@ function watchedContext(t: TestContext) {
     for (const method of watchedMethods) {
       const original = socket[method] as (...args: unknown[]) => unknown;
       t.mock.method(socket, method, function (this: Socket, ...args: unknown[]) {
-        given[method].push(args[0] as never);
+        // A copy: what was written may be written over afterwards.
+        given[method].push((method === 'write' ? Buffer.from(args[0] as Buffer) : args[0]) as never);
         return original.apply(this, args);
       } as never);
     }

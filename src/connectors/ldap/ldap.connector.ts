@@ -108,6 +108,8 @@ export const ldapConnector = defineConnector<typeof ldap, LiveLdap>(ldap, {
           note.hint(
             'The user filter finds no entry below baseDn: check customFilter, baseDn and searchScope.',
           );
+        else if (transport === 'plain' && (await offersStartTls(opened, config, signal)))
+          note.hint('The server offers StartTLS: turn on startTls, and passwords no longer travel in clear.');
       });
       await opened.quit();
     } finally {
@@ -244,6 +246,24 @@ async function openBound(
     session.destroy();
     throw error;
   }
+}
+
+const startTlsOid = '1.3.6.1.4.1.1466.20037';
+
+/** Whether the server's own entry lists StartTLS (RFC 4512 5.1); false where the account may not read it. */
+async function offersStartTls(
+  session: LdapSession,
+  config: LdapConfig,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const attributes = ['supportedExtension'];
+  const found = await session
+    .search({ ...baseEntry(config), baseDn: '', attributes }, signal)
+    .catch((error: unknown) => {
+      if (resultCodeOf(error) === undefined) throw error;
+      return { entries: [] };
+    });
+  return found.entries.some((entry) => readAttributes(entry)['supportedExtension']?.includes(startTlsOid));
 }
 
 function baseEntry({ baseDn, connectionTimeout }: LdapConfig): Search {

@@ -351,6 +351,8 @@ test('the test says what was seen, and what to do', async (t) => {
   assert.match(good.tls?.hint ?? '', /REQUIRED_AN_PN/);
   assert.equal(good.authenticate?.detail, `simple bind as ${service.adminDn}`);
   assert.match(good.operate?.detail ?? '', /user filter finds entries/);
+  const plain = await stagesOf(config(service));
+  assert.match(plain.operate?.hint ?? '', /offers StartTLS: turn on startTls/);
   const none = await stagesOf(config(service, { customFilter: '(employeeNumber={0}x)' }));
   assert.equal(none.operate?.status, 'passed');
   assert.match(none.operate?.hint ?? '', /customFilter/);

@@ -11,10 +11,15 @@ type InputVariable = NonNullable<NotifyInput['variables']>[number];
 
 /**
  * The PDU of one notification, identified by the OID of its message: the trap OID in V2c and V3, the
- * enterprise in V1. Fails with `bad_request`, naming a variable that its type cannot hold.
+ * enterprise in V1. Fails with `bad_request`, naming a variable that its type cannot hold, or a time
+ * that has no OID.
  */
 export function notificationPdu(config: SnmpConfig, input: NotifyInput, requestId: number): Buffer {
   const { version, messageType, pduOidForMessage, pduOidForTime, pduVariableMap } = config;
+  if (input.time !== undefined && pduOidForTime == null)
+    throw new AppError('bad_request', 'time needs pduOidForTime, the OID that carries it', {
+      details: { validationErrors: [{ field: 'time', message: 'needs pduOidForTime in the connection' }] },
+    });
   const variables: Variable[] = [{ oid: pduOidForMessage, value: encodeOctets(input.message) }];
   if (pduOidForTime != null)
     variables.push({ oid: pduOidForTime, value: encodeOctets(input.time ?? new Date().toISOString()) });

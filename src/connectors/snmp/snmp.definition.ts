@@ -331,7 +331,7 @@ export const snmp = defineConnectionType({
           time: Type.Optional(
             Type.String({
               maxLength: 255,
-              description: 'value of the time variable; default: now, in ISO 8601',
+              description: 'value of the time variable, which pduOidForTime names; default: now, in ISO 8601',
             }),
           ),
           variables: Type.Optional(

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { movedFields } from '../../contract/destination-binding.ts';
 import { parseConnection } from '../../contract/validation.ts';
+import { notificationPdu } from './notification.ts';
 import { parseConnectionString, snmp } from './snmp.definition.ts';
 
 const minimal = {
@@ -99,4 +100,18 @@ test('another receiver and a lower level move, another spelling does not', () =>
     'securityLevel',
   ]);
   assert.deepEqual(moved({ securityLevel: 'AUTH_PRIV' }, {}), ['securityLevel']);
+});
+
+test('a time without an OID to carry it is refused, not dropped', () => {
+  const result = parseConnection(snmp, minimal);
+  assert.ok(result.ok);
+  const config = result.config as never;
+  assert.throws(() => notificationPdu(config, { message: 'm', time: 'noon' }, 1), {
+    code: 'bad_request',
+    details: { validationErrors: [{ field: 'time', message: 'needs pduOidForTime in the connection' }] },
+  });
+  const withTime = parseConnection(snmp, { ...minimal, pduOidForTime: '1.3.6.1.4.1.9' });
+  assert.ok(withTime.ok);
+  const pdu = notificationPdu(withTime.config as never, { message: 'm', time: 'noon' }, 1);
+  assert.ok(pdu.includes('noon'));
 });

@@ -24,7 +24,7 @@ test('mutual TLS of servers, mail, files and logs', async (t) => {
 
 const proofs: Record<string, (t: TestContext, site: MutualTlsSite) => Promise<void>> = {
   async email(t, site) {
-    const server = await startOrSkip(t, () => startPostfix(site.certificate, site.caPem));
+    const server = await startOrSkip(t, () => startPostfix(site.certificate, { clientCaPem: site.caPem }));
     if (!server) return;
     t.after(() => server.stop());
     for (const [name, fields] of [

@@ -141,7 +141,7 @@ const distributions: Record<Broker, Distribution> = {
   },
 };
 
-/** Starts a broker with accounts, persistence and TLS; throws `ServerMissing` without it, Java or Maven. */
+/** Starts a broker with accounts, persistence and TLS, and room for 200 kB in queues that begin with `full.`; throws `ServerMissing` without it, Java or Maven. */
 export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqService> {
   const java = needProgram('ActiveMQ', 'java');
   const openssl = needProgram('ActiveMQ', 'openssl');
@@ -361,6 +361,10 @@ function classicConfiguration({
         <authorizationEntry topic="ActiveMQ.Advisory.>" ${all}/>
       </authorizationEntries></authorizationMap></map></authorizationPlugin>
     </plugins>
+    <destinationPolicy><policyMap><policyEntries>
+      <policyEntry queue="full.>" memoryLimit="200kb"><pendingQueuePolicy><vmQueueCursor/></pendingQueuePolicy></policyEntry>
+    </policyEntries></policyMap></destinationPolicy>
+    <systemUsage><systemUsage sendFailIfNoSpace="true"/></systemUsage>
     <transportConnectors>
       ${connectors.join('\n      ')}
     </transportConnectors>
@@ -448,6 +452,7 @@ function artemisConfiguration({ ports, keyStore, trustStorePath, directory }: Se
   </security-settings>
   <address-settings>
     <address-setting match="#"><max-size-bytes>100M</max-size-bytes></address-setting>
+    <address-setting match="full.#"><max-size-bytes>200K</max-size-bytes><address-full-policy>FAIL</address-full-policy></address-setting>
   </address-settings>
 </core></configuration>
 `;

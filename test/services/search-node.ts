@@ -63,10 +63,14 @@ export interface SearchNode extends Service {
 }
 
 /**
- * Starts a cluster of one node of the caller's own, in clear and without accounts. Its jars come from Maven
+ * Starts a cluster of one node of the caller's own, in clear and without accounts, which takes requests of
+ * `maxContentLength` (default 100mb). Its jars come from Maven
  * Central once. Throws `ServerMissing` without a JDK, or without Maven where the cache is empty.
  */
-export async function startSearchNode(product: SearchProduct): Promise<SearchNode> {
+export async function startSearchNode(
+  product: SearchProduct,
+  { maxContentLength = '100mb' }: { maxContentLength?: string } = {},
+): Promise<SearchNode> {
   const { title, artifacts, main }: Product = products[product];
   const java = needProgram(title, 'java');
   // The source of the main program is compiled as it starts.
@@ -91,6 +95,7 @@ export async function startSearchNode(product: SearchProduct): Promise<SearchNod
         join(directory.path, 'node'),
         String(port),
         String(transportPort),
+        maxContentLength,
       ],
       { cwd: directory.path },
     );

@@ -168,6 +168,13 @@ function reply({ code, message }: { code: number; message: string }): Error {
   return Object.assign(new Error(message), { responseCode: code });
 }
 
+export interface PostfixOptions {
+  /** Authorities in PEM; with them submission and implicit TLS demand a client certificate of theirs. */
+  clientCaPem?: string;
+  /** Further lines of main.cf. */
+  config?: string[];
+}
+
 export interface PostfixService extends Service {
   /** Plain SMTP is `port`; submission demands STARTTLS. */
   readonly submissionPort: number;
@@ -179,11 +186,11 @@ export interface PostfixService extends Service {
   mailbox(): Promise<string>;
 }
 
-/**
- * Postfix with a directory and ports of its own; needs root, for it gives its processes other users.
- * With `clientCaPem`, submission and implicit TLS demand a client certificate of these authorities.
- */
-export async function startPostfix(certificate: Certificate, clientCaPem?: string): Promise<PostfixService> {
+/** Postfix with a directory and ports of its own; needs root, for it gives its processes other users. */
+export async function startPostfix(
+  certificate: Certificate,
+  { clientCaPem, config = [] }: PostfixOptions = {},
+): Promise<PostfixService> {
   const postfix = needProgram('postfix', 'postfix');
   if (process.getuid?.() !== 0) throw new ServerMissing('postfix', 'the right to run it as root');
   const directory = await privateDirectory('postfix');
@@ -228,6 +235,7 @@ export async function startPostfix(certificate: Certificate, clientCaPem?: strin
       ...(clientCaPem === undefined
         ? []
         : [`smtpd_tls_CAfile = ${at('etc', 'client-ca.pem')}`, 'smtpd_tls_req_ccert = yes']),
+      ...config,
       '',
     ].join('\n'),
   );

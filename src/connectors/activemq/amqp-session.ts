@@ -204,12 +204,15 @@ export class AmqpSession implements BrokerSession {
     for (const message of messages) {
       if (outcomes.length >= window) await outcomes[outcomes.length - window];
       const messageId = `ID:${this.#clientId}:${++this.#sequence}`;
-      const outcome = this.#transfer(sender, this.#encode(message, messageId), signal);
+      let hasLeft = false;
+      const outcome = this.#transfer(sender, this.#encode(message, messageId), signal, () => {
+        hasLeft = true;
+      });
       outcomes.push(
         within(outcome, {
           timeoutMs: sendTimeoutMs,
           signal,
-          error: () => late('take the message', sendTimeoutMs),
+          error: () => (hasLeft ? late('take the message', sendTimeoutMs) : noCredit(sendTimeoutMs)),
         })
           .then(() => ({ messageId }))
           .catch((error: unknown) => ({ error: classifyActiveMqError(error) })),
@@ -464,7 +467,7 @@ export class AmqpSession implements BrokerSession {
     });
   }
 
-  async #transfer(sender: Sender, message: Message, signal: AbortSignal): Promise<void> {
+  async #transfer(sender: Sender, message: Message, signal: AbortSignal, onLeave: () => void): Promise<void> {
     while (!sender.sendable()) {
       if (this.#ended) throw this.#ended;
       if (sender.is_closed()) throw classifyActiveMqError(sender.error ?? lost());
@@ -483,6 +486,7 @@ export class AmqpSession implements BrokerSession {
     if (signal.aborted) throw abortError(signal);
     const { promise: settled, resolve, reject } = Promise.withResolvers<void>();
     this.#pending.set(sender.send(message), { settled, resolve, reject });
+    onLeave();
     await settled;
   }
 
@@ -554,6 +558,13 @@ function lost(): AppError {
 
 function late(what: string, timeoutMs: number): AppError {
   return new AppError('target_timeout', `The broker did not ${what} in ${timeoutMs} ms`);
+}
+
+/** Artemis lets nobody begin to send to an address that is full. */
+function noCredit(timeoutMs: number): AppError {
+  return new AppError('quota_exceeded', `The broker let nothing be sent for ${timeoutMs} ms`, {
+    details: { hint: 'The destination may be full, or the broker short of memory or disk.' },
+  });
 }
 
 /** While logging in, a lack of rights means the credentials: there is nothing else yet to have a right to. */

@@ -586,3 +586,34 @@ test('Postfix takes mail, plain, by STARTTLS and by implicit TLS, and delivers i
     assert.match(operate?.hint ?? '', /enableStartTls/);
   });
 });
+
+const limits: { title: string; config: string[]; text: string; expected: string; retryable: boolean }[] = [
+  {
+    title: 'a mail beyond its message_size_limit is too large',
+    config: ['message_size_limit = 60000'],
+    text: 'x '.repeat(50_000),
+    expected: 'message_too_large',
+    retryable: false,
+  },
+  {
+    title: 'a queue without room takes none for now',
+    config: ['message_size_limit = 60000', 'queue_minfree = 9000000000000000'],
+    text: 'small',
+    expected: 'quota_exceeded',
+    retryable: true,
+  },
+];
+for (const { title, config: lines, text, expected, retryable } of limits)
+  test(`Postfix: ${title}`, async (t) => {
+    const postfix = await startOrSkip(t, () => startPostfix(certificate, { config: lines }));
+    if (!postfix) return;
+    t.after(() => postfix.stop());
+    const { send } = open(t, { port: postfix.port });
+    await assert.rejects(send({ to: [postfix.address], text }), (error) => {
+      assert.equal(emailConnector.classify(error).retryable, retryable);
+      return code(expected)(error);
+    });
+    if (retryable) return;
+    const { accepted } = await send({ to: [postfix.address], text: 'small' });
+    assert.deepEqual(accepted, [postfix.address]);
+  });

@@ -309,6 +309,9 @@ export class FtpSession implements FileSession {
       await this.#client.rename(temporary, target);
     } catch (error) {
       if (!overwrite || !(error instanceof FTPError)) throw error;
+      // A server that has removed what it took, for a quota or as a scanner, keeps what was there.
+      const isKnown = (await this.#sizeOf(target)) !== undefined;
+      if (isKnown && (await this.#sizeOf(temporary)) === undefined) throw error;
       // Servers of Windows do not rename over a file that is there.
       const { code } = await this.#client.sendIgnoringError(`DELE ${target}`);
       if (code >= 400) throw error;
@@ -323,7 +326,8 @@ export class FtpSession implements FileSession {
       return await work();
     } catch (error) {
       if (error instanceof FTPError || error instanceof AppError || this.#client.closed) throw error;
-      await sleep(replyPatienceMs);
+      const deadline = performance.now() + replyPatienceMs;
+      while (!this.#refusal && this.alive && performance.now() < deadline) await sleep(20);
       throw this.#refusal ?? error;
     }
   }
@@ -380,7 +384,7 @@ export class FtpSession implements FileSession {
       if (!(error instanceof Error)) return;
       const timer = setTimeout(() => {
         if (ftp.dataSocket === socket) ftp.closeWithError(error);
-      }, 2 * replyPatienceMs);
+      }, replyPatienceMs + 500);
       this.#closing.signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
     };
     socket.on('error', onEnd);
@@ -475,7 +479,7 @@ function notFtp(): AppError {
 }
 
 /** How long a reply may come behind the end of its data connection. */
-const replyPatienceMs = 300;
+const replyPatienceMs = 3_000;
 const sliceBytes = 64 * 1024;
 
 async function* slices(bytes: Buffer): AsyncGenerator<Buffer> {

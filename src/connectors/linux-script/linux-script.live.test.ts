@@ -241,6 +241,23 @@ test('a command that exceeds its time is killed, with what it started', async (t
   assert.equal((await run({ script: 'echo next' })).stdout, 'next\n');
 });
 
+test('a server that restarts in the middle of commands ends them with a typed error, and the next one runs', async (t) => {
+  const service = await serve(t);
+  if (!service) return;
+  const { run } = open(t, config(service));
+  const seconds = oddSeconds();
+  const running = [1, 2, 3].map(() => run({ script: `echo begun; sleep ${seconds}` }));
+  for (const each of running) each.catch(() => {});
+  await waitForProcess(service, seconds);
+  await service.restart();
+  for (const each of running)
+    await assert.rejects(each, (error) => {
+      assert.equal(linuxScriptConnector.classify(error).retryable, true);
+      return code('connection_lost')(error);
+    });
+  assert.equal((await run({ script: 'echo next' })).stdout, 'next\n');
+});
+
 test('a command that is cancelled is killed', async (t) => {
   const service = await serve(t);
   if (!service) return;

@@ -44,7 +44,9 @@ export class AmqpSession implements Shareable {
   /** What `#publishing` has led to. */
   #shared: ConfirmedChannel | undefined;
   #ended: AppError | undefined;
+  /** Why the server reads nothing more of this connection for now. */
   #blocked: string | undefined;
+  readonly #onBlocked = new Set<() => void>();
   #isClosing = false;
   #channels = 0;
 
@@ -57,6 +59,7 @@ export class AmqpSession implements Shareable {
     connection.on('close', (error: unknown) => this.#end(error ?? new AppError('connection_lost')));
     connection.on('blocked', (reason: unknown) => {
       this.#blocked = String(reason);
+      for (const listener of this.#onBlocked) listener();
     });
     connection.on('unblocked', () => {
       this.#blocked = undefined;
@@ -160,10 +163,7 @@ export class AmqpSession implements Shareable {
    */
   publish(message: OutgoingMessage, signal: AbortSignal): Outcome | Promise<Outcome> {
     if (this.#ended) return this.#ended;
-    if (this.#blocked !== undefined)
-      return new AppError('target_busy', `The server takes no messages for now: ${this.#blocked}`, {
-        details: { hint: 'An alarm of the server (memory or disk) blocks all publishers; ask its operator.' },
-      });
+    if (this.#blocked !== undefined) return blockedBy(this.#blocked);
     const shared = this.#shared;
     if (shared && !shared.error && this.isProven(message)) return shared.publish(message);
     return this.#publishCarefully(message, signal).catch(classifyRabbitMqError);
@@ -249,9 +249,25 @@ export class AmqpSession implements Shareable {
   }
 
   /** Runs `work` on a channel of its own, and closes it in good order. */
+  /** The work's outcome, or a failure as soon as the server says that it reads no more for now. */
+  async #unlessBlocked<T>(work: Promise<T>): Promise<T> {
+    let onBlocked = () => {};
+    const blocked = new Promise<never>((_, reject) => {
+      onBlocked = () => reject(blockedBy(this.#blocked ?? ''));
+    });
+    this.#onBlocked.add(onBlocked);
+    work.catch(() => {});
+    try {
+      return await Promise.race([work, blocked]);
+    } finally {
+      this.#onBlocked.delete(onBlocked);
+    }
+  }
+
   async #withChannel<T>(signal: AbortSignal, work: (channel: Channel) => Promise<T>): Promise<T> {
+    if (this.#blocked !== undefined) throw blockedBy(this.#blocked);
     const opening = this.#model.createChannel();
-    const channel = await abortable(opening, signal).catch((error) => {
+    const channel = await this.#unlessBlocked(abortable(opening, signal)).catch((error) => {
       opening.then(closeQuietly, () => {});
       throw this.#ended ?? error;
     });
@@ -261,9 +277,16 @@ export class AmqpSession implements Shareable {
     });
     this.#channels++;
     try {
-      const result = await abortable(work(channel), signal);
-      await abortable(channel.close(), signal);
-      return result;
+      return await this.#unlessBlocked(
+        abortable(
+          (async () => {
+            const result = await work(channel);
+            await channel.close();
+            return result;
+          })(),
+          signal,
+        ),
+      );
     } catch (error) {
       if (!closed && this.alive) void closeQuietly(channel);
       throw closed ?? this.#ended ?? error;
@@ -391,7 +414,9 @@ class ConfirmedChannel {
     clearTimeout(this.#timer);
     this.#gathered = [];
     const all = [...this.#pending];
-    // A refusal names no message; only when there is a single one it is meant for sure.
+    // A refusal names no message, but for its size; only when there is a single one it is meant for sure.
+    const isMeant = ({ message: { content } }: Pending) =>
+      error.code === 'message_too_large' && error.message.includes(` ${content.length} `);
     const outcome =
       all.length <= 1 || error.code === 'connection_lost'
         ? error
@@ -400,7 +425,7 @@ class ConfirmedChannel {
             `The server closed the channel because of one of ${all.length} messages (${error.message}); whether it has the others is not known`,
             { cause: error },
           );
-    for (const pending of all) pending.settle(outcome);
+    for (const pending of all) pending.settle(isMeant(pending) ? error : outcome);
   }
 
   /** A return says no number, but comes in order: it is for the first such message that has not had one. */
@@ -425,6 +450,12 @@ class ConfirmedChannel {
       return;
     }
   }
+}
+
+function blockedBy(reason: string): AppError {
+  return new AppError('target_busy', `The server takes no messages for now: ${reason}`, {
+    details: { hint: 'An alarm of the server (memory or disk) blocks all publishers; ask its operator.' },
+  });
 }
 
 async function closeQuietly(channel: Channel): Promise<void> {

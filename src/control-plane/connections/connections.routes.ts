@@ -46,7 +46,8 @@ const deployQuery = {
   ),
   prove: Type.Optional(
     Type.Union([Type.Literal('true'), Type.Literal('false')], {
-      description: 'Waits for the round trip to the target, too, and counts it.',
+      description:
+        'Waits for a new round trip to the target, too, and counts it; after a refused log-in none is made before a while has passed, which is said.',
     }),
   ),
 };

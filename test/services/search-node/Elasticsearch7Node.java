@@ -7,7 +7,7 @@ import org.elasticsearch.node.InternalSettingsPreparer;
 import org.elasticsearch.node.Node;
 import org.elasticsearch.transport.Netty4Plugin;
 
-/** Elasticsearch 7 of one node: DIRECTORY HTTP_PORT TRANSPORT_PORT. */
+/** Elasticsearch 7 of one node: DIRECTORY HTTP_PORT TRANSPORT_PORT MAX_CONTENT_LENGTH. */
 public class Elasticsearch7Node extends Node {
   Elasticsearch7Node(Environment environment) {
     super(environment, List.of(Netty4Plugin.class), false);
@@ -22,6 +22,7 @@ public class Elasticsearch7Node extends Node {
         .put("network.host", "127.0.0.1")
         .put("http.port", args[1])
         .put("transport.port", args[2])
+        .put("http.max_content_length", args[3])
         .put("thread_pool.write.queue_size", "200")
         .put("cluster.routing.allocation.disk.threshold_enabled", "false")
         .build();

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createContext } from '../../../test/contract/connector-context.ts';
 import { type ActiveMqService, brokers, startActiveMq } from '../../../test/services/activemq.ts';
 import { createAuthority } from '../../../test/services/certificates.ts';
@@ -32,7 +33,7 @@ for (const product of brokers)
     function open(
       t: TestContext,
       protocol: keyof typeof protocols,
-      fields: Pick<ActiveMqConfig, 'destinationName' | 'sessionAcknowledgement'>,
+      fields: Pick<ActiveMqConfig, 'destinationName' | 'sessionAcknowledgement'> & { sendTimeout?: number },
     ) {
       if (!service) {
         t.skip(`${product} was NOT exercised`);
@@ -64,6 +65,7 @@ for (const product of brokers)
       t.after(() => activeMqConnector.close(live));
       const call = () => ({ signal: AbortSignal.timeout(2 * patienceMs) });
       return {
+        classify: (error: unknown) => activeMqConnector.classify(error),
         send: (input: SendInput) => activeMqConnector.operations.send(live, input, call()),
         /** The number at the head of each message that one call takes, and how long it took. */
         async take(maxMessages: number, timeoutMs = patienceMs) {
@@ -93,6 +95,47 @@ for (const product of brokers)
           );
           assert.ok(!sides.some(({ waited }) => waited));
           assert.deepEqual(await take(1, 300), { taken: [], waited: true });
+        });
+
+      for (const sessionAcknowledgement of modes)
+        test(`${protocol}, ${sessionAcknowledgement}: a queue that is full takes no more until there is room`, async (t) => {
+          const destinationName = `full.${protocols[protocol]}.${sessionAcknowledgement}`;
+          const opened = open(t, protocol, { destinationName, sessionAcknowledgement, sendTimeout: 10_000 });
+          if (!opened) return;
+          const { send, take, classify } = opened;
+          const body = 'x'.repeat(40_000);
+          let sent = 0;
+          const failure = await (async () => {
+            for (; sent < 100; sent++) await send({ body: `${sent}:${body}` });
+          })().then(() => assert.fail('it took all of them'), classify);
+          assert.deepEqual([failure.code, failure.retryable], ['quota_exceeded', true], failure.message);
+          assert.ok(sent > 0);
+          const batch = numbers(1000, 20).map((number) => ({ body: `${number}:${body}` }));
+          const together = await send({ messages: batch }).catch(classify);
+          if (sessionAcknowledgement === 'SESSION_TRANSACTED')
+            assert.equal('code' in together && together.code, 'quota_exceeded');
+          else
+            assert.ok(
+              'results' in together &&
+                together.results.every(({ error }) => !error || error.code === 'quota_exceeded') &&
+                together.results.some(({ error }) => error),
+            );
+          const { taken } = await take(100, 3000);
+          assert.deepEqual(taken.slice(0, sent), numbers(0, sent));
+          if (sessionAcknowledgement === 'SESSION_TRANSACTED')
+            assert.equal(taken.length, sent, 'all or none');
+          // What is acknowledged makes room a moment later.
+          const deadline = Date.now() + patienceMs;
+          for (;;)
+            try {
+              await send({ body: '2000:' });
+              break;
+            } catch (error) {
+              assert.equal(classify(error).code, 'quota_exceeded');
+              assert.ok(Date.now() < deadline);
+              await sleep(100);
+            }
+          assert.deepEqual((await take(1)).taken, [2000]);
         });
 
       test(`${protocol}: a call takes no more than 8 MiB of them, and leaves the rest`, async (t) => {

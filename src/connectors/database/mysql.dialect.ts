@@ -27,6 +27,8 @@ const SERVER_STATUS_AUTOCOMMIT = 0x0002;
 const CANCEL_TIMEOUT_MS = 2_000;
 /** The protocol counts parameters in 16 bits. */
 const MOST_PARAMETERS = 65_535;
+/** Below this no server in use refuses a statement for its size. */
+const SMALL_BYTES = 64 * 1024;
 
 /** MySQL and MariaDB by server-side prepared statements alone: one statement a call, parameters always bound. */
 export function mysqlDialect(settings: DialectSettings): SqlDialect {
@@ -194,6 +196,8 @@ class MysqlSession implements SqlSession {
   readonly #host: Host;
   #failRunning: ((error: unknown) => void) | undefined;
   #over = false;
+  /** What the server takes in one packet, bytes; asked for when first needed. */
+  #maxPacketBytes: number | undefined;
 
   constructor(
     settings: DialectSettings,
@@ -310,6 +314,7 @@ class MysqlSession implements SqlSession {
       throw new AppError('request_rejected', `MySQL takes at most ${MOST_PARAMETERS} parameters`);
     let answer: RunAnswer;
     try {
+      await this.#demandRoom(sql, parameters);
       answer = await this.#submit(sql, parameters, limits);
     } catch (error) {
       throw classifyMysqlError(error);
@@ -320,6 +325,22 @@ class MysqlSession implements SqlSession {
     }
     await this.#leaveTransaction(answer.header?.serverStatus);
     return answer;
+  }
+
+  /** The server hangs up on what is too large, and what it says of that may be lost with the connection. */
+  async #demandRoom(sql: string, parameters: readonly unknown[]): Promise<void> {
+    const bytes = [sql, ...parameters].reduce<number>((sum, value) => sum + bytesOf(value), 0);
+    if (bytes < SMALL_BYTES) return;
+    if (this.#maxPacketBytes === undefined) {
+      const { rows } = await this.#submit('select @@max_allowed_packet', [], { maxRows: 1, maxBytes: 1024 });
+      this.#maxPacketBytes = Number(rows[0]?.[0] ?? Number.POSITIVE_INFINITY);
+    }
+    if (bytes < this.#maxPacketBytes) return;
+    throw new AppError(
+      'message_too_large',
+      `the statement has ${bytes} bytes with its parameters, the server takes ${this.#maxPacketBytes}`,
+      { details: { hint: 'raise max_allowed_packet on the server, or send less at once' } },
+    );
   }
 
   #submit(sql: string, parameters: readonly unknown[], limits: QueryLimits | undefined): Promise<RunAnswer> {
@@ -375,6 +396,11 @@ class MysqlSession implements SqlSession {
       'the statement left a transaction open, which was rolled back: every call is a transaction of its own',
     );
   }
+}
+
+function bytesOf(value: unknown): number {
+  if (typeof value === 'string') return Buffer.byteLength(value);
+  return Buffer.isBuffer(value) ? value.length : 0;
 }
 
 interface RunAnswer {

@@ -36,7 +36,10 @@ export interface OutboxOptions {
   maxWaiting: number;
   /** Most bytes that wait or are being written. */
   maxBytes: number;
-  /** How long a message may wait for room. */
+  /**
+   * How long a message may wait for room. For a call that is longer than the queue it counts from when a
+   * channel stands, which takes longer to open than a queue to move.
+   */
   waitForRoomMs: number;
   /** Most messages of one write. */
   maxBatch: number;
@@ -78,6 +81,10 @@ interface Lane {
 
 interface RoomWaiter {
   readonly entry: Entry;
+  /** Its time is up while a channel is being opened. */
+  isHeld: boolean;
+  /** Its time begins, anew if it had begun. */
+  start(): void;
   settle(): void;
 }
 
@@ -108,6 +115,10 @@ export class Outbox {
   readonly #outside = new Set<RoomWaiter>();
   #dial: { abort: AbortController; done: Promise<void> } | undefined;
   #failures = 0;
+  /** The last attempt to open a channel has failed. */
+  #isUnreachable = false;
+  /** Writes that have ended well. */
+  #writes = 0;
   #notBefore = 0;
   #turn = 0;
   #immediate: NodeJS.Immediate | undefined;
@@ -149,7 +160,7 @@ export class Outbox {
     this.#checkOpen(signal);
     signal.addEventListener('abort', onAbort, { once: true });
     try {
-      let waitMs = this.#options.waitForRoomMs;
+      let stoodAt: number | undefined;
       let hasWaited = false;
       for (let at = 0; at < items.length; at++) {
         try {
@@ -174,10 +185,11 @@ export class Outbox {
           }
           const entry = toEntry(frame, call, at, 1);
           if (this.#admit(entry)) continue;
-          await this.#waitForRoom(entry, waitMs);
+          const writes = this.#writes;
+          await this.#waitForRoom(entry, stoodAt === writes ? 0 : this.#options.waitForRoomMs);
           hasWaited = true;
-          // The rest of the list does not wait as long again for a queue that does not move.
-          if (outcomes[at]) waitMs = 0;
+          // The rest of the list does not wait as long again while the queue does not move.
+          if (outcomes[at] && this.#writes === writes) stoodAt = writes;
         } catch (error) {
           if (!(error instanceof AppError)) throw error;
           outcomes[at] = error;
@@ -291,24 +303,51 @@ export class Outbox {
 
   #waitForRoom(entry: Entry, waitMs: number): Promise<void> {
     return new Promise((resolve) => {
-      const settle = () => {
+      let timer: NodeJS.Timeout | undefined;
+      let immediate: NodeJS.Immediate | undefined;
+      const stop = () => {
         clearTimeout(timer);
-        this.#outside.delete(waiter);
-        resolve();
+        clearImmediate(immediate);
       };
-      const waiter: RoomWaiter = { entry, settle };
-      const { maxWaiting, maxBytes } = this.#options;
-      const refuse = () =>
-        this.#giveUp(
-          entry,
-          new AppError(
-            'buffer_full',
-            `${this.#waiting} messages of ${this.#bytes} bytes wait; at most ${maxWaiting} messages and ${maxBytes} bytes may`,
-          ),
-        );
-      const timer = setTimeout(refuse, waitMs);
+      const refuse = () => {
+        waiter.isHeld = !this.#isConnected() && !this.#isUnreachable && isPassing(entry);
+        if (!waiter.isHeld) this.#giveUp(entry, this.#fullError());
+      };
+      const waiter: RoomWaiter = {
+        entry,
+        isHeld: false,
+        start: () => {
+          stop();
+          waiter.isHeld = false;
+          timer = setTimeout(() => {
+            // After a stalled event loop, what could have made room meanwhile has its turn before.
+            immediate = setImmediate(() => {
+              immediate = setImmediate(refuse);
+            });
+          }, waitMs);
+        },
+        settle: () => {
+          stop();
+          this.#outside.delete(waiter);
+          resolve();
+        },
+      };
       this.#outside.add(waiter);
+      waiter.start();
     });
+  }
+
+  /** A channel stands now, or could not be opened. */
+  #startWaits(): void {
+    for (const waiter of this.#outside) if (waiter.isHeld || isPassing(waiter.entry)) waiter.start();
+  }
+
+  #fullError(): AppError {
+    const { maxWaiting, maxBytes } = this.#options;
+    return new AppError(
+      'buffer_full',
+      `${this.#waiting} messages of ${this.#bytes} bytes wait; at most ${maxWaiting} messages and ${maxBytes} bytes may`,
+    );
   }
 
   #offerRoom(): void {
@@ -370,6 +409,7 @@ export class Outbox {
       void this.#write(lane, lane.channel!, this.#take(Math.min(share, this.#options.maxBatch)));
     }
     this.#turn++;
+    this.#offerRoom();
     if (this.#lanes.some(({ channel }) => !channel)) this.#dialSoon();
   }
 
@@ -409,6 +449,7 @@ export class Outbox {
     try {
       await channel.write(batch.map(({ frame }) => frame));
       this.#failures = 0;
+      this.#writes++;
     } catch (error) {
       failure = asAppError(error);
     }
@@ -483,6 +524,8 @@ export class Outbox {
       const channel = await this.#options.open(signal);
       const lane = this.#lanes.find((each) => !each.channel && !each.writing);
       if (signal.aborted || !lane) return channel.destroy();
+      this.#isUnreachable = false;
+      if (!this.#isConnected()) this.#startWaits();
       lane.channel = channel;
       channel.onFailure(() => this.#lose(lane, channel));
     } catch (error) {
@@ -490,6 +533,8 @@ export class Outbox {
       if (signal.aborted) return;
       this.#delayDial();
       if (this.#isConnected()) return;
+      this.#isUnreachable = true;
+      this.#startWaits();
       const failure = asAppError(error);
       for (const entry of [...this.#again, ...this.#queue.slice(this.#head)])
         if (entry.state === 'waiting') this.#giveUp(entry, failure);
@@ -520,6 +565,11 @@ function toEntry(frame: Frame, call: Call, at: number, count: number): Entry {
   call.entries.push(entry);
   call.unsettled += count;
   return entry;
+}
+
+/** Whether others of its call are in the queue or on their way, which bounds how many such there are. */
+function isPassing({ call, count }: Entry): boolean {
+  return call.unsettled > count;
 }
 
 function settle(entry: Entry, error?: AppError): void {

@@ -177,7 +177,8 @@ export const syslog = defineConnectionType({
     }),
     enqueueTimeoutMs: integer({
       title: 'Wait for room',
-      description: 'How long a message waits for room in a full queue before it is refused (buffer_full).',
+      description:
+        'How long a message waits for room in a full queue before it is refused (buffer_full). For a call with more messages than the queue takes, the opening of a connection does not count.',
       group: 'delivery',
       unit: 'ms',
       default: 100,

@@ -28,6 +28,9 @@ async function setUp(t: TestContext, options: { keepAliveMs?: number } = {}) {
     });
   });
   server.keepAliveTimeout = options.keepAliveMs ?? 60_000;
+  /** Connections that the server was given. */
+  const left: Socket[] = [];
+  server.on('connection', (socket: Socket) => left.push(socket));
   const direct = new DirectRequests<string[]>(server, {
     target: /^\/use\/((?:[\w.-]|%[89A-F][0-9A-F])+)$/,
     permit: ({ authorization, parts }) => (authorization === 'Bearer good' ? [...parts] : undefined),
@@ -54,7 +57,7 @@ async function setUp(t: TestContext, options: { keepAliveMs?: number } = {}) {
     await new Promise<void>((resolve) => socket.once('connect', resolve));
     return new Client(socket);
   };
-  return { server, direct, open, gone, begun, release: () => waiting.shift()!(), waiting };
+  return { server, direct, open, left, gone, begun, release: () => waiting.shift()!(), waiting };
 }
 
 /** Reads what comes back answer by answer. */
@@ -318,13 +321,14 @@ test('closing ends what waits, and what is answered after its answer', async (t)
 });
 
 test('a connection that is not used is ended; a body that stalls is the server\u2019s to wait for', async (t) => {
-  const { open, waiting, release } = await setUp(t, { keepAliveMs: 200 });
+  const { open, waiting, release, left } = await setUp(t, { keepAliveMs: 200 });
   const [idle, silent, busy, stalled] = [await open(), await open(), await open(), await open()];
   await idle.send(request());
   await idle.next();
   await busy.send(request('wait'));
   await stalled.send(request('hello').slice(0, -1));
   await until(() => idle.isEnded && silent.isEnded, 'both end');
+  await until(() => left.length === 1, 'the stalled one is left to the server');
   assert.equal(busy.isEnded, false);
   assert.equal(waiting.length, 1);
   release();

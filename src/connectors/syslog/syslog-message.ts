@@ -12,7 +12,7 @@ export type SyslogItem = NonNullable<LogInput['messages']>[number];
 export type Framing = 'newline' | 'octet-counted' | 'datagram';
 
 /** How messages are told apart, as the configuration says (RFC 6587 3.4, RFC 5425 4.3, RFC 5426 3.1). */
-export function framingOf(config: SyslogConfig): Framing {
+function framingOf(config: SyslogConfig): Framing {
   const { framing, syslogMessageFormat, syslogProtocolType } = config;
   if (syslogProtocolType === 'UDP') return 'datagram';
   const isCounted =

@@ -13,8 +13,11 @@ import { OpenTransaction } from './transaction.ts';
 /** Jobs of one commit at most: reads wait until a group has ended. */
 const maxGroupSize = 512;
 
-/** How long jobs wait for company at most, ms. */
-const maxGatheringMs = 2;
+/**
+ * How long jobs wait for company at most, ms: a request takes a tenth of one to become a job, and each
+ * commit parts those who would have come together from then on.
+ */
+const maxGatheringMs = 10;
 
 /** Turns of the event loop without another job after which nobody is waited for; some 50 µs. */
 const maxIdleTurns = 10;

@@ -58,31 +58,16 @@ export class OpenTransaction implements Transaction {
     return this.#builder;
   }
 
-  async all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {
-    this.#demandOpen();
-    try {
-      return await this.#session.all<Row>(sql, values);
-    } catch (error) {
-      throw this.#failed(error);
-    }
+  all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {
+    return this.#ask(() => this.#session.all<Row>(sql, values));
   }
 
-  async get<Row>(sql: string, values: readonly Value[] = []): Promise<Row | undefined> {
-    this.#demandOpen();
-    try {
-      return await this.#session.get<Row>(sql, values);
-    } catch (error) {
-      throw this.#failed(error);
-    }
+  get<Row>(sql: string, values: readonly Value[] = []): Promise<Row | undefined> {
+    return this.#ask(() => this.#session.get<Row>(sql, values));
   }
 
-  async run(sql: string, values: readonly Value[] = []): Promise<number> {
-    this.#demandOpen();
-    try {
-      return await this.#session.run(sql, values);
-    } catch (error) {
-      throw this.#failed(error);
-    }
+  run(sql: string, values: readonly Value[] = []): Promise<number> {
+    return this.#ask(() => this.#session.run(sql, values));
   }
 
   async insertRows(into: string, rows: readonly (readonly Value[])[]): Promise<void> {
@@ -98,13 +83,8 @@ export class OpenTransaction implements Transaction {
     }
   }
 
-  async nextSequence(): Promise<number> {
-    this.#demandOpen();
-    try {
-      return await this.#session.nextSequence();
-    } catch (error) {
-      throw this.#failed(error);
-    }
+  nextSequence(): Promise<number> {
+    return this.#ask(() => this.#session.nextSequence());
   }
 
   /** Ends the job's use of it; throws what a statement of the job failed with. */
@@ -117,12 +97,21 @@ export class OpenTransaction implements Transaction {
     this.#open = false;
   }
 
-  async #execute<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
-    this.#demandOpen();
+  #execute<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
+    return this.#ask(() => this.#session.execute<Row>(query));
+  }
+
+  /** Not `async`: SQLite has answered already, and each turn less counts with some ten statements a change. */
+  #ask<Answer>(statement: () => Answer | Promise<Answer>): Promise<Answer> {
     try {
-      return await this.#session.execute<Row>(query);
+      this.#demandOpen();
+      const answer = statement();
+      if (!(answer instanceof Promise)) return Promise.resolve(answer);
+      return answer.catch((error) => {
+        throw this.#failed(error);
+      });
     } catch (error) {
-      throw this.#failed(error);
+      return Promise.reject(this.#failed(error));
     }
   }
 

@@ -236,16 +236,6 @@ export function hasShortSecret(secrets: Iterable<string>): boolean {
  * Secrets under four characters cannot be searched for (`hasShortSecret`).
  */
 export function createScrubber(secrets: Iterable<string>): (value: unknown) => unknown {
-  const given = [...secrets];
-  // Made when first needed: most connections never have anything to scrub.
-  let scrub: ((value: unknown) => unknown) | undefined;
-  return (value) => {
-    scrub ??= compileScrubber(given);
-    return scrub(value);
-  };
-}
-
-function compileScrubber(secrets: readonly string[]): (value: unknown) => unknown {
   const needles = new Set<string>();
   const inBase64 = new Set<string>();
   for (const secret of secrets) {

@@ -22,6 +22,7 @@ export function variableOf(text: string): string | undefined {
 /** Names of the variables in a template; `$${NAME}` is literal and names none. */
 export function variablesIn(text: string): string[] {
   const names: string[] = [];
+  if (!text.includes('${')) return names;
   for (const [match, name] of text.matchAll(variableTemplate)) if (!match.startsWith('$$')) names.push(name!);
   return names;
 }
@@ -33,6 +34,8 @@ export function hasVariable(value: unknown): boolean {
 
 /** Reads `secret://env/NAME`, `secret://file/PATH` or `secret://vault/MOUNT/PATH#KEY`; undefined for anything else. */
 export function parseSecretReference(text: string): SecretReference | undefined {
+  // Nearly every secret, several times on its way.
+  if (!text.startsWith('secret://')) return undefined;
   const match = /^secret:\/\/(env|file|vault)\/([^\p{Cc}]+)$/u.exec(text);
   if (!match) return undefined;
   const [, source, rest] = match as unknown as [string, string, string];

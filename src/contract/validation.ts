@@ -64,8 +64,7 @@ export function parseConnection(
   let kept: string[] = [];
   if (options.stored) ({ config, kept } = keepSecrets(definition, config, options.stored));
   stripUnset(config);
-  for (const [name, field] of Object.entries(allFields(definition)))
-    if (field['x-secret'] === 'value' && config[name] === '') delete config[name];
+  for (const name of wholeSecretsOf(definition)) if (config[name] === '') delete config[name];
   definition.normalise?.(config);
   stripUnset(config);
   checkCharacters(definition, config, faults);
@@ -93,6 +92,19 @@ export function parseConnection(
   };
 }
 
+const wholeSecrets = new WeakMap<ConnectionType, string[]>();
+
+/** Fields that are a secret as a whole. */
+function wholeSecretsOf(definition: ConnectionType): string[] {
+  let names = wholeSecrets.get(definition);
+  if (!names) {
+    const fields = Object.entries(allFields(definition));
+    names = fields.filter(([, field]) => field['x-secret'] === 'value').map(([name]) => name);
+    wholeSecrets.set(definition, names);
+  }
+  return names;
+}
+
 function idleRemarks(
   definition: ConnectionType,
   config: Record<string, unknown>,
@@ -101,7 +113,7 @@ function idleRemarks(
     const value = config[name] ?? undefined;
     if (value === undefined) return false;
     const standard = (definition.fields[name] as { default?: unknown } | undefined)?.default;
-    return JSON.stringify(value) !== JSON.stringify(standard);
+    return value !== standard && JSON.stringify(value) !== JSON.stringify(standard);
   };
   return (names: readonly string[], why) =>
     names.filter(isSet).map((name) => `${name}: has no effect, because ${why}`);
@@ -317,7 +329,8 @@ function checkCharacters(definition: ConnectionType, config: Record<string, unkn
       for (const [name, inner] of Object.entries(value)) {
         const message = characterFault(name, false);
         if (message) faults.add(formatFieldPath([...path, shorten(name)]), `its name ${message}`);
-        visit(inner, innerSchema(schema, name), [...path, shorten(name)]);
+        if (typeof inner !== 'number' && typeof inner !== 'boolean')
+          visit(inner, innerSchema(schema, name), [...path, shorten(name)]);
       }
     }
   };
@@ -344,6 +357,8 @@ function cutOverlong(schema: JsonSchema, value: unknown): unknown {
 }
 
 function characterFault(text: string, multiline: boolean): string | undefined {
+  // Nearly every text and every name, on every request.
+  if (/^[\x20-\x7e]*$/.test(text)) return undefined;
   if (!text.isWellFormed()) return 'must be well-formed Unicode';
   if (text.includes('\0')) return 'must not contain U+0000';
   const found = (multiline ? /[^\P{Cc}\r\n\t]/u : /\p{Cc}/u).exec(text);
@@ -359,20 +374,23 @@ function checkSecrets(
   warnings: string[],
 ): void {
   for (const { path, kind, value, wholePath } of secretPlaces(definition, config)) {
-    const field = formatFieldPath(path);
+    const field = () => formatFieldPath(path);
     if (kind === 'url') {
       const isMasked = credentialParts(value, wholePath).some((part) =>
         isMask(value.slice(part.start, part.end)),
       );
       if (isMasked || value.includes(URL_MASK))
-        faults.add(field, `${URL_MASK} stands for a stored part, but there is none to keep: give it in full`);
+        faults.add(
+          field(),
+          `${URL_MASK} stands for a stored part, but there is none to keep: give it in full`,
+        );
     } else if (isMask(value))
-      faults.add(field, 'is a mask, not a secret: give the secret itself, or null to keep it');
+      faults.add(field(), 'is a mask, not a secret: give the secret itself, or null to keep it');
     else if (value.startsWith('secret://') && !parseSecretReference(value))
-      faults.add(field, 'must be secret://env/NAME, secret://file/PATH or secret://vault/MOUNT/PATH#KEY');
+      faults.add(field(), 'must be secret://env/NAME, secret://file/PATH or secret://vault/MOUNT/PATH#KEY');
     else if (!isReference(value) && variablesIn(value).length > 0)
       warnings.push(
-        `${field}: contains text of the form \${NAME}, which stays as it is: a secret is a reference only as a whole`,
+        `${field()}: contains text of the form \${NAME}, which stays as it is: a secret is a reference only as a whole`,
       );
   }
 }

@@ -12,7 +12,8 @@ export class HealthRecord {
   #state: State = 'unknown';
   #since: number;
   #lastError: HealthReport['lastError'];
-  #changed = true;
+  /** Of one that nothing is known of there is nothing to tell. */
+  #changed = false;
 
   constructor(now: number) {
     this.#minute = startOfMinute(now);

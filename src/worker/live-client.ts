@@ -1,6 +1,6 @@
 import type { CallContext, ConnectorContext, Logger, Network, Trust } from '../connectors/connector.ts';
 import type { AnyConnector } from '../connectors/connectors.ts';
-import { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
+import type { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
 import { refusedClientCertificate } from '../connectors/transport/tls-errors.ts';
 import { AcceptedForm } from '../contract/accepted-form.ts';
 import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
@@ -10,11 +10,12 @@ import type { DesiredConnection, TrustObjects } from '../contract/worker-protoco
 import { AppError } from '../errors.ts';
 import { loggableError } from '../loggable-error.ts';
 import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts';
-import { settlesWithin, untilAborted } from './deadline.ts';
+import { settlesWithin } from './deadline.ts';
+import type { Life } from './life.ts';
 import type { Revision } from './plan.ts';
-import { createScrubbing, type Scrubbing } from './scrubbing.ts';
+import { Scrubbing } from './scrubbing.ts';
 import { hasSecretReference, type SecretSources } from './secrets/secret-sources.ts';
-import { createTrust, openTrustMaterial } from './trust.ts';
+import { createTrust, openTrustMaterial, systemTrust } from './trust.ts';
 
 export type ConnectorLoader = () => Promise<AnyConnector>;
 
@@ -38,8 +39,6 @@ export interface ClientSurroundings extends TypeRegistry {
   trust?: Trust;
   log: Logger;
   environment: string;
-  /** Default: none is known, and nobody learns what is seen. */
-  hostKeys?: KnownHostKeys | undefined;
   /** Directories that connections may write files into; default none. */
   logRoots?: readonly string[] | undefined;
 }
@@ -104,14 +103,16 @@ export async function prepareConnection(
         `This version stores connections of type '${type}' but does not make them live`,
       ),
     );
-  const { config: values, digest } = await resolveSecrets(secrets, definition, project, given);
+  const { config: values, digest } = hasSecretReference(definition, given)
+    ? await resolveSecrets(secrets, definition, project, given)
+    : { config: given };
   // Where nothing had to be resolved, what was accepted is what would be read.
   const isAccepted = accepted instanceof AcceptedForm && values === given;
   const parsed = isAccepted
     ? { ok: true as const, ...accepted }
     : parseConnection(definition, { ...values, type, name }, { resolved: true });
   if (!parsed.ok) {
-    const scrubbing = createScrubbing(secretValues(definition, values));
+    const scrubbing = new Scrubbing(secretValues(definition, values));
     const said = parsed.faults.map(({ field, message }) => `${field} ${message}`).join('; ');
     const reason = new AppError('invalid_configuration', said, {
       details: { validationErrors: parsed.faults },
@@ -126,20 +127,24 @@ export async function prepareConnection(
     log.error({ type, err: error }, 'the connector could not be loaded');
     throw new Refusal(new AppError('driver_missing'));
   }
-  const material = await openTrustMaterial(objects);
+  const material = objects ? await openTrustMaterial(objects) : undefined;
   return {
     definition,
     connector,
     config,
-    trust: trust ?? createTrust(material),
+    trust: trust ?? (material ? createTrust(material) : systemTrust),
     // Defaults and shorthands may have moved a secret to another place.
-    scrubbing: createScrubbing([
-      ...new Set([
-        ...(isAccepted ? [] : secretValues(definition, values)),
-        ...secretValues(definition, config),
-        ...material.secrets,
-      ]),
-    ]),
+    scrubbing: new Scrubbing(
+      isAccepted && !material
+        ? secretValues(definition, config)
+        : [
+            ...new Set([
+              ...secretValues(definition, values),
+              ...secretValues(definition, config),
+              ...(material?.secrets ?? []),
+            ]),
+          ],
+    ),
     warnings: parsed.warnings.slice(0, maxWarnings),
     secretsDigest: digest,
   };
@@ -162,10 +167,8 @@ async function resolveSecrets(
   project: string,
   config: Record<string, unknown>,
 ) {
-  if (!secrets) {
-    if (!hasSecretReference(definition, config)) return { config };
+  if (!secrets)
     throw new Refusal(new AppError('invalid_configuration', 'This worker resolves no secret references'));
-  }
   try {
     return await secrets.resolve(definition, project, config);
   } catch (error) {
@@ -205,6 +208,8 @@ interface RunningCall {
   endsAt: number;
 }
 
+const idle: Set<RunningCall> = new Set();
+
 const maxTimerMs = 2 ** 31 - 1;
 
 /** One open client of one revision: it counts what runs on it, so that it can be drained and closed. */
@@ -214,9 +219,10 @@ export class LiveClient {
   readonly warnings: string[];
   readonly breaker: CircuitBreaker;
   readonly #live: unknown;
-  readonly #life: AbortController;
+  readonly #life: Life;
   readonly #log: Logger;
-  readonly #running = new Set<RunningCall>();
+  /** Made for the first call: thousands of connections may lie idle. */
+  #running = idle;
   /** Of the earliest deadline that was known when it was set: a call that ends in time leaves it alone. */
   #deadline: { timer: NodeJS.Timeout; at: number } | undefined;
   #idle: (() => void) | undefined;
@@ -228,7 +234,7 @@ export class LiveClient {
     prepared: PreparedConnection,
     warnings: string[],
     live: unknown,
-    life: AbortController,
+    life: Life,
     log: Logger,
   ) {
     this.revision = revision;
@@ -282,6 +288,7 @@ export class LiveClient {
       const onAbort = () => stop(cancelReason(signal!));
       const call: RunningCall = { stop, timeoutMs, endsAt: performance.now() + timeoutMs };
       signal?.addEventListener('abort', onAbort, { once: true });
+      if (this.#running === idle) this.#running = new Set();
       this.#running.add(call);
       this.#watch(call.endsAt);
       let running: Promise<T>;
@@ -371,7 +378,7 @@ export class LiveClient {
       ),
     );
     const byItself = await settlesWithin(closing, forceCloseAfterMs);
-    this.#life.abort(reason);
+    this.#life.end(reason);
     if (!byItself && !(await settlesWithin(closing, giveUpCloseAfterMs)))
       this.#log.error({}, 'a client did not close in time and was given up');
   }
@@ -384,93 +391,94 @@ function cancelReason({ reason }: AbortSignal): AppError {
 const forceCloseAfterMs = 200;
 const giveUpCloseAfterMs = 3_000;
 
-/**
- * Builds a client whose life ends when `life` is aborted; throws `Refusal`. When that happens while it
- * is built, the reason is the refusal, and a client that a slow connector still delivers later is closed.
- */
-export async function openClient(
-  surroundings: ClientSurroundings,
-  identity: ConnectionIdentity,
-  revision: Revision,
-  life: AbortController,
-  accepted?: AcceptedForm,
-): Promise<LiveClient> {
-  const { signal } = life;
-  let prepared: PreparedConnection | undefined;
-  const warnings: string[] = [];
-  const open = async (): Promise<LiveClient> => {
-    prepared = await prepareConnection(surroundings, identity, { ...revision, accepted });
-    signal.throwIfAborted();
-    const { connector, config, scrubbing } = prepared;
-    warnings.push(...prepared.warnings);
-    const log = scrubbing.log(surroundings.log);
-    const context: ConnectorContext = {
-      signal,
-      project: identity.project,
-      name: identity.name,
-      environment: surroundings.environment,
-      log,
-      network: surroundings.network,
-      logRoots: surroundings.logRoots ?? [],
-      trust: prepared.trust,
-      hostKeys: surroundings.hostKeys ?? new KnownHostKeys(),
-      warn(text) {
-        if (warnings.length < maxWarnings) warnings.push(scrubbing.text(text));
-      },
-    };
-    const live = await connector.open(config as ConfigOf<ConnectionType>, context);
-    if (signal.aborted) {
-      settled((async () => connector.close(live))());
-      signal.throwIfAborted();
-    }
-    return new LiveClient(revision, prepared, warnings, live, life, surroundings.log);
-  };
-  try {
-    return await untilAborted(open(), signal);
-  } catch (error) {
-    const { aborted, reason } = signal;
-    life.abort(error);
-    if (error instanceof Refusal) throw error;
-    const digest = prepared?.secretsDigest;
-    if (aborted && reason instanceof AppError) throw new Refusal(reason, warnings, digest);
-    if (!prepared) throw new Refusal(new AppError('internal_error'), warnings);
-    throw new Refusal(toClientError(error, prepared, surroundings.log), warnings, digest);
-  }
+/** How a client is to be built. */
+interface BuildOptions {
+  timeoutMs: number;
+  /** Its end is the client's, however far that has come. */
+  life: Life;
+  hostKeys: KnownHostKeys;
 }
 
-/** As `openClient`, given up after `timeoutMs` or when the controller aborts; answers why there is none. */
+/** What is known of a client that is being opened. */
+interface Opening {
+  prepared: PreparedConnection | undefined;
+  readonly warnings: string[];
+}
+
+/**
+ * Builds a client, or answers why there is none. When its life ends meanwhile, or the time is up, the
+ * reason of that is the refusal, and a client that a slow connector still delivers later is closed.
+ */
 export async function buildClient(
   surroundings: ClientSurroundings,
   item: DesiredConnection,
   revision: Revision,
-  { timeoutMs, controller }: { timeoutMs: number; controller: AbortController },
+  options: BuildOptions,
 ): Promise<LiveClient | Refusal> {
+  const { timeoutMs, life } = options;
+  const opening: Opening = { prepared: undefined, warnings: [] };
   const timer = setTimeout(
-    () =>
-      controller.abort(
-        new AppError('target_timeout', `The client could not be built within ${timeoutMs} ms`),
-      ),
+    () => life.end(new AppError('target_timeout', `The client could not be built within ${timeoutMs} ms`)),
     timeoutMs,
   );
   try {
-    const { project, name, type } = item;
-    return await openClient(
-      surroundings,
-      { project, name, type },
-      revision,
-      controller,
-      revision.config === item.config ? item.accepted : undefined,
-    );
+    return await life.begin(openClient(surroundings, item, revision, options, opening));
   } catch (error) {
+    const reason = life.ended?.reason;
+    life.end(error);
     if (error instanceof Refusal) return error;
+    const { prepared, warnings } = opening;
+    const digest = prepared?.secretsDigest;
+    if (reason instanceof AppError) return new Refusal(reason, warnings, digest);
+    if (prepared) return new Refusal(toClientError(error, prepared, surroundings.log), warnings, digest);
     surroundings.log.error(
       { err: loggableError(error), connection: item.connection },
       'opening failed in an unknown way',
     );
-    return new Refusal(new AppError('internal_error'));
+    return new Refusal(new AppError('internal_error'), warnings);
   } finally {
     clearTimeout(timer);
   }
+}
+
+async function openClient(
+  surroundings: ClientSurroundings,
+  item: DesiredConnection,
+  revision: Revision,
+  { life, hostKeys }: BuildOptions,
+  opening: Opening,
+): Promise<LiveClient> {
+  const { warnings } = opening;
+  const { log, environment, network, logRoots = [] } = surroundings;
+  const { config: given, objects } = revision;
+  const accepted = given === item.config ? item.accepted : undefined;
+  const prepared = await prepareConnection(surroundings, item, { config: given, accepted, objects });
+  opening.prepared = prepared;
+  life.throwIfEnded();
+  const { connector, config, scrubbing, trust } = prepared;
+  warnings.push(...prepared.warnings);
+  const context: ConnectorContext = {
+    get signal() {
+      return life.signal;
+    },
+    project: item.project,
+    name: item.name,
+    environment,
+    log: scrubbing.log(log),
+    network,
+    logRoots,
+    trust,
+    hostKeys,
+    warn(text) {
+      if (warnings.length < maxWarnings) warnings.push(scrubbing.text(text));
+    },
+  };
+  const live = await connector.open(config as ConfigOf<ConnectionType>, context);
+  if (life.ended) {
+    settled((async () => connector.close(live))());
+    life.throwIfEnded();
+  }
+  return new LiveClient(revision, prepared, warnings, live, life, log);
 }
 
 function settled(work: Promise<unknown>): Promise<void> {

@@ -9,8 +9,15 @@ import type {
 } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
 import { loggableError } from '../loggable-error.ts';
+import { Life } from './life.ts';
 import { Limiter } from './limiter.ts';
-import { buildClient, type LiveClient, Refusal, toClientError } from './live-client.ts';
+import {
+  buildClient,
+  type ClientSurroundings,
+  type LiveClient,
+  Refusal,
+  toClientError,
+} from './live-client.ts';
 import { defaultLimits, type Limits, type LiveConnectionsOptions } from './live-connections-options.ts';
 import { jsonOf, type OperateOptions, OperationRuns, resultOf } from './operation-runs.ts';
 import { type Operation, planOne, type Revision } from './plan.ts';
@@ -38,6 +45,7 @@ import {
  */
 export class LiveConnections {
   readonly #options: LiveConnectionsOptions;
+  readonly #surroundings: ClientSurroundings;
   readonly #limits: Limits;
   readonly #slots = new Map<string, Slot>();
   readonly #byName = new Map<string, Slot>();
@@ -50,6 +58,12 @@ export class LiveConnections {
 
   constructor(options: LiveConnectionsOptions) {
     this.#options = options;
+    this.#surroundings = {
+      ...options,
+      get environment() {
+        return options.environment();
+      },
+    };
     this.#limits = { ...defaultLimits, ...options.limits };
     this.#periodic = new Limiter(this.#limits.periodicProofs);
     this.#requested = new Limiter(this.#limits.requestedProofs);
@@ -99,7 +113,7 @@ export class LiveConnections {
       }
       this.#unname(slot);
       slot.desired = undefined;
-      slot.opening?.controller.abort(new AppError('cancelled', 'The connection was undeployed'));
+      slot.opening?.life.end(new AppError('cancelled', 'The connection was undeployed'));
       this.#work(slot);
     }
   }
@@ -222,7 +236,7 @@ export class LiveConnections {
     const reason = new AppError('cancelled', 'The worker is stopping');
     await Promise.all(
       [...this.#slots.values()].map(async (slot) => {
-        slot.opening?.controller.abort(reason);
+        slot.opening?.life.end(reason);
         clearTimeout(slot.retry?.timer);
         const serving = this.#retire(slot);
         await Promise.all(
@@ -257,7 +271,7 @@ export class LiveConnections {
     if (slot.isDirty && desired && desired.revision < revision && opening?.revision !== desired.revision)
       this.#refuse(slot, desired.revision, superseded(), []);
     if (opening && opening.revision < revision)
-      setTimeout(() => opening.controller.abort(superseded()), this.#limits.supersedeAfterMs).unref();
+      setTimeout(() => opening.life.end(superseded()), this.#limits.supersedeAfterMs).unref();
   }
 
   #work(slot: Slot): void {
@@ -350,15 +364,14 @@ export class LiveConnections {
 
   /** A client, or why there is none. */
   async #build(slot: Slot, item: DesiredConnection, revision: Revision): Promise<LiveClient | Refusal> {
-    const controller = new AbortController();
-    slot.opening = { revision: revision.revision, controller };
+    const life = new Life();
+    slot.opening = { revision: revision.revision, life };
     try {
-      return await buildClient(
-        { ...this.#options, environment: this.#options.environment(), hostKeys: slot.hostKeys },
-        item,
-        revision,
-        { timeoutMs: this.#limits.openTimeoutMs, controller },
-      );
+      return await buildClient(this.#surroundings, item, revision, {
+        timeoutMs: this.#limits.openTimeoutMs,
+        life,
+        hostKeys: slot.hostKeys,
+      });
     } finally {
       slot.opening = undefined;
     }

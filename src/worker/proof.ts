@@ -56,7 +56,9 @@ function spared(refusal: AppError, until: number): AppError {
 
 /** Decides when one client is proved against its target, and knows how the last time went. */
 export class Proof {
-  readonly #options: Required<ProofOptions>;
+  readonly #options: ProofOptions;
+  readonly #now: () => number;
+  readonly #intervalMs: number;
   #outcome: ProofOutcome | undefined;
   #failures = 0;
   #notBefore = 0;
@@ -69,8 +71,10 @@ export class Proof {
   #stopped = false;
 
   constructor(options: ProofOptions) {
-    this.#options = { now: Date.now, random: Math.random, intervalMs: proofIntervalMs, ...options };
-    this.#schedule(this.#options.intervalMs);
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#intervalMs = options.intervalMs ?? proofIntervalMs;
+    this.#schedule(this.#intervalMs);
   }
 
   get outcome(): ProofOutcome | undefined {
@@ -89,13 +93,13 @@ export class Proof {
 
   /** Proves soon, without being asked: there is no control plane that would say who goes first. */
   proveSoon(withinMs: number): void {
-    this.#schedule(withinMs * this.#options.random(), 0);
+    this.#schedule(withinMs * this.#random(), 0);
   }
 
   /** Another worker's log-in was refused: stay away from the account for a while. */
   hold(forMs: number): void {
-    this.#notBefore = Math.max(this.#notBefore, this.#options.now() + forMs);
-    this.#schedule(this.#options.intervalMs);
+    this.#notBefore = Math.max(this.#notBefore, this.#now() + forMs);
+    this.#schedule(this.#intervalMs);
   }
 
   /** An operation is a round trip too. */
@@ -114,9 +118,10 @@ export class Proof {
   }
 
   async #prove(requested: boolean): Promise<void> {
-    const { now, intervalMs, roundTrip, report } = this.#options;
+    const { roundTrip, report } = this.#options;
+    const intervalMs = this.#intervalMs;
     if (this.#running || this.#stopped) return;
-    const waitMs = this.#notBefore - now();
+    const waitMs = this.#notBefore - this.#now();
     if (waitMs > 0) {
       const outcome = this.#outcome;
       if (this.#asked && outcome)
@@ -126,7 +131,7 @@ export class Proof {
       this.#schedule(waitMs);
       return;
     }
-    const quietMs = now() - this.#lastSuccessAt;
+    const quietMs = this.#now() - this.#lastSuccessAt;
     if (!requested && quietMs < intervalMs) {
       this.#schedule(intervalMs - quietMs);
       return;
@@ -154,7 +159,8 @@ export class Proof {
   }
 
   #settle(outcome: ProofOutcome): void {
-    const { now, intervalMs, report } = this.#options;
+    const { report } = this.#options;
+    const intervalMs = this.#intervalMs;
     const before = this.#outcome;
     this.#outcome = outcome;
     const isNews =
@@ -164,7 +170,7 @@ export class Proof {
     if (outcome.ok) {
       this.#failures = 0;
       this.#notBefore = 0;
-      this.#lastSuccessAt = now();
+      this.#lastSuccessAt = this.#now();
       // A timer that is running already looks at the time of the last success when it fires.
       if (isNews || this.#asked) this.#schedule(intervalMs);
     } else {
@@ -174,7 +180,7 @@ export class Proof {
         ? [firstLogInRetryMs, longestLogInRetryMs]
         : [firstRetryMs, longestRetryMs];
       const delayMs = Math.min(first * 2 ** Math.min(this.#failures - 1, 20), longest);
-      if (isLogIn) this.#notBefore = now() + delayMs;
+      if (isLogIn) this.#notBefore = this.#now() + delayMs;
       this.#schedule(delayMs);
     }
     if (isNews || this.#asked) report(outcome, false);
@@ -191,9 +197,13 @@ export class Proof {
         this.#timer = undefined;
         void this.#prove(false);
       },
-      rounded(Math.max(1, delayMs * (1 + jitter * this.#options.random()))),
+      rounded(Math.max(1, delayMs * (1 + jitter * this.#random()))),
     );
     this.#timer.unref();
+  }
+
+  #random(): number {
+    return (this.#options.random ?? Math.random)();
   }
 
   #clearTimer(): void {
@@ -202,6 +212,6 @@ export class Proof {
   }
 
   #ensureTimer(): void {
-    if (!this.#timer) this.#schedule(this.#options.intervalMs);
+    if (!this.#timer) this.#schedule(this.#intervalMs);
   }
 }

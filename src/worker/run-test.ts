@@ -53,7 +53,7 @@ const hints: Partial<Record<ErrorCode, string>> = {
  * the failure of a stage. Stages are reported in order, each once; one that did not run is skipped.
  */
 export async function runTest(
-  surroundings: ClientSurroundings,
+  surroundings: ClientSurroundings & { hostKeys?: KnownHostKeys },
   request: TestRequest,
   onStage: (stage: StageResult) => void,
   signal?: AbortSignal,

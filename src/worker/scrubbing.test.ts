@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createScrubbing } from './scrubbing.ts';
+import { Scrubbing } from './scrubbing.ts';
 
 const circle: { self?: unknown } = {};
 circle.self = circle;
@@ -17,8 +17,8 @@ const noJson = {
 
 for (const [what, value] of Object.entries(noJson))
   test(`a result that is no JSON fails, with or without secrets: ${what}`, () => {
-    assert.throws(() => createScrubbing([]).result(value));
-    assert.throws(() => createScrubbing(['s3cret']).result(value));
+    assert.throws(() => new Scrubbing([]).result(value));
+    assert.throws(() => new Scrubbing(['s3cret']).result(value));
   });
 
 test('a result without secrets is answered as it is', () => {
@@ -31,8 +31,8 @@ test('a result without secrets is answered as it is', () => {
     { at: new Date(0), bytes: Buffer.of(1) },
   ];
   for (const value of values) {
-    assert.equal(createScrubbing([]).result(value), value);
-    assert.deepEqual(createScrubbing(['s3cret']).result(value), value);
+    assert.equal(new Scrubbing([]).result(value), value);
+    assert.deepEqual(new Scrubbing(['s3cret']).result(value), value);
   }
-  assert.equal(createScrubbing([]).result(undefined), null);
+  assert.equal(new Scrubbing([]).result(undefined), null);
 });

@@ -2,67 +2,102 @@ import type { Logger } from '../connectors/connector.ts';
 import { createScrubber, hasShortSecret } from '../contract/masking.ts';
 import { AppError, ERRORS } from '../errors.ts';
 
+type Scrub = (value: unknown) => unknown;
+
 /** Keeps the secrets of one connection out of whatever leaves the worker (security.md 3). */
-export interface Scrubbing {
-  /** A secret is too short to search for: texts of drivers must be dropped whole. */
-  readonly dropsDriverText: boolean;
-  text(text: string): string;
+export class Scrubbing {
+  readonly #secrets: readonly string[];
+  #scrub: Scrub | undefined;
+
+  constructor(secrets: readonly string[]) {
+    this.#secrets = secrets;
+  }
+
+  /** Whether a secret is too short to search for: texts of drivers must be dropped whole. */
+  get dropsDriverText(): boolean {
+    return hasShortSecret(this.#secrets);
+  }
+
+  /** Any plain data without the secrets. */
+  plain(value: unknown): unknown {
+    // Made when first needed: most connections never have anything to scrub.
+    this.#scrub ??= createScrubber(this.#secrets);
+    return this.#scrub(value);
+  }
+
+  text(text: string): string {
+    return this.plain(text) as string;
+  }
+
   /** What JSON makes of the value, without the secrets; throws what `JSON.stringify` throws. */
-  result(value: unknown): unknown;
+  result(value: unknown): unknown {
+    if (value === undefined) return null;
+    if (this.#secrets.length === 0 && isCertainlyJson(value)) return value;
+    const json = JSON.stringify(value) ?? 'null';
+    // Parsed anew, because a scrubber looks into plain data only and a result may be of any class.
+    return this.text(json) === json ? value : this.plain(JSON.parse(json));
+  }
+
   /** The same as a JSON text, for which a value is written only once. */
-  json(value: unknown): string;
+  json(value: unknown): string {
+    const json = JSON.stringify(value) ?? 'null';
+    return this.text(json) === json ? json : JSON.stringify(this.plain(JSON.parse(json)));
+  }
+
   /** A copy that is fit for the client: without cause, its texts scrubbed or dropped. */
-  error(error: AppError): AppError;
-  log(log: Logger): Logger;
+  error(error: AppError): AppError {
+    const { validationErrors, hint, ...details } = error.details;
+    const isOurs = error.code === 'egress_denied' || error.code === 'bad_request';
+    return new AppError(
+      error.code,
+      this.dropsDriverText && !isOurs ? ERRORS[error.code].message : this.text(error.message),
+      {
+        details: {
+          ...details,
+          ...(hint ? { hint: this.text(hint) } : {}),
+          ...(validationErrors
+            ? { validationErrors: this.plain(validationErrors) as typeof validationErrors }
+            : {}),
+        },
+      },
+    );
+  }
+
+  log(log: Logger): Logger {
+    return new ScrubbedLog(this, log);
+  }
 }
 
-export function createScrubbing(secrets: readonly string[]): Scrubbing {
-  const scrub = createScrubber(secrets);
-  const dropsDriverText = hasShortSecret(secrets);
-  const text = (value: string) => scrub(value) as string;
+class ScrubbedLog implements Logger {
+  readonly #scrubbing: Scrubbing;
+  readonly #log: Logger;
 
-  return {
-    dropsDriverText,
-    text,
-    result(value) {
-      if (value === undefined) return null;
-      if (secrets.length === 0 && isCertainlyJson(value)) return value;
-      const json = JSON.stringify(value) ?? 'null';
-      // Parsed anew, because a scrubber looks into plain data only and a result may be of any class.
-      return scrub(json) === json ? value : scrub(JSON.parse(json));
-    },
-    json(value) {
-      const json = JSON.stringify(value) ?? 'null';
-      return scrub(json) === json ? json : JSON.stringify(scrub(JSON.parse(json)));
-    },
-    error(error) {
-      const { validationErrors, hint, ...details } = error.details;
-      const isOurs = error.code === 'egress_denied' || error.code === 'bad_request';
-      return new AppError(
-        error.code,
-        dropsDriverText && !isOurs ? ERRORS[error.code].message : text(error.message),
-        {
-          details: {
-            ...details,
-            ...(hint ? { hint: text(hint) } : {}),
-            ...(validationErrors
-              ? { validationErrors: scrub(validationErrors) as typeof validationErrors }
-              : {}),
-          },
-        },
-      );
-    },
-    log(log) {
-      const clean =
-        (level: keyof Logger) =>
-        (fields: object, message: string): void => {
-          if (dropsDriverText)
-            log[level]({}, 'a log line of this connection is left out: it has a very short secret');
-          else log[level](scrubFields(fields, scrub), text(message));
-        };
-      return { debug: clean('debug'), info: clean('info'), warn: clean('warn'), error: clean('error') };
-    },
-  };
+  constructor(scrubbing: Scrubbing, log: Logger) {
+    this.#scrubbing = scrubbing;
+    this.#log = log;
+  }
+
+  debug(fields: object, message: string): void {
+    this.#write('debug', fields, message);
+  }
+
+  info(fields: object, message: string): void {
+    this.#write('info', fields, message);
+  }
+
+  warn(fields: object, message: string): void {
+    this.#write('warn', fields, message);
+  }
+
+  error(fields: object, message: string): void {
+    this.#write('error', fields, message);
+  }
+
+  #write(level: keyof Logger, fields: object, message: string): void {
+    if (this.#scrubbing.dropsDriverText)
+      this.#log[level]({}, 'a log line of this connection is left out: it has a very short secret');
+    else this.#log[level](scrubFields(fields, this.#scrubbing), this.#scrubbing.text(message));
+  }
 }
 
 /**
@@ -88,8 +123,8 @@ function isCertainlyJson(value: unknown, levels = 8): boolean {
 }
 
 /** Errors in log fields are reduced to text first, since a scrubber does not look into class instances. */
-function scrubFields(fields: object, scrub: (value: unknown) => unknown): object {
-  return scrub(
+function scrubFields(fields: object, scrubbing: Scrubbing): object {
+  return scrubbing.plain(
     Object.fromEntries(
       Object.entries(fields).map(([name, value]) => [
         name,

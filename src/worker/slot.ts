@@ -2,6 +2,7 @@ import type { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
 import type { DesiredConnection, HealthReport, Verdict } from '../contract/worker-protocol.ts';
 import type { AppError } from '../errors.ts';
 import { HealthRecord } from './health-record.ts';
+import type { Life } from './life.ts';
 import type { LiveClient, Refusal } from './live-client.ts';
 import type { LiveState, Revision } from './plan.ts';
 import type { Proof, ProofOutcome } from './proof.ts';
@@ -26,7 +27,7 @@ export interface Slot {
     | { revision: Revision; reason: AppError; warnings: string[]; secretsDigest: string | undefined }
     | undefined;
   draining: LiveClient[];
-  opening: { revision: number; controller: AbortController } | undefined;
+  opening: { revision: number; life: Life } | undefined;
   inFlight: number;
   /** What came for a revision that is not open yet. */
   early: { revision: number; prove: boolean; holdUntil: number } | undefined;

@@ -24,8 +24,7 @@ export interface TrustMaterial {
 }
 
 /** Opens what of a connection's keystores and certificates exists; what cannot be opened fails when it is used. */
-export async function openTrustMaterial(objects: TrustObjects | undefined): Promise<TrustMaterial> {
-  if (!objects) return noMaterial;
+export async function openTrustMaterial(objects: TrustObjects): Promise<TrustMaterial> {
   const keystores = await Promise.all(
     Object.entries(objects.keystores ?? {}).map(async ([name, stored]) => {
       const opened = await openOnce(stored);
@@ -81,6 +80,9 @@ export function createTrust(material: TrustMaterial = noMaterial): Trust {
     },
   };
 }
+
+/** The system's roots, for a connection that names no material of its own. */
+export const systemTrust: Trust = createTrust();
 
 function certificateOf({ certificates }: TrustMaterial, name: string): string {
   const pem = certificates.get(foldName(name));

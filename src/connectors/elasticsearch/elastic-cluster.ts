@@ -1,6 +1,6 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
 import type { ConnectorContext } from '../connector.ts';
-import { createDialler, type HttpDialler } from '../http/http-dialler.ts';
+import { HttpDialler } from '../http/http-dialler.ts';
 import { classifyHttpError } from '../http/http-errors.ts';
 import type { Answer, ExchangeRequest } from '../http/http-exchange.ts';
 import { HttpSession } from '../http/http-session.ts';
@@ -65,7 +65,11 @@ export class ElasticCluster {
     const usesTls = config.elasticHostList.some(({ scheme }) => scheme === 'https');
     const tls = usesTls ? await elasticTls(config, ctx.trust, ctx.warn) : {};
     const timeoutMs = config.connectionTimeoutInMs || 2 ** 31 - 1;
-    return new ElasticCluster(config, createDialler(ctx.network, { timeoutMs, tls: () => tls }), ctx.signal);
+    return new ElasticCluster(
+      config,
+      new HttpDialler(ctx.network, { timeoutMs, tls: () => tls }),
+      ctx.signal,
+    );
   }
 
   /** The answer of the first host that gives one, whatever its status; fails with what happened on each. */

@@ -1,16 +1,13 @@
 import type { Socket } from 'node:net';
 import type { Client } from 'undici';
 import { AppError } from '../../errors.ts';
+import type { HttpDialler } from './http-dialler.ts';
 
 export interface ConnectionLimits {
   perOrigin: number;
   /** Over all origins. */
   total: number;
-  /** How long a request may wait for a connection to become free. */
-  waitMs: number;
 }
-
-export type Dial = (origin: URL, signal: AbortSignal) => Promise<Socket>;
 
 /** One HTTP/1.1 connection, used by one request at a time. */
 export interface HttpConnection {
@@ -37,20 +34,20 @@ interface Waiter {
  * aborted and is never repeated behind the egress policy's back.
  */
 export class HttpConnections {
-  readonly #dial: Dial;
+  readonly #dialler: HttpDialler;
   readonly #limits: ConnectionLimits;
   readonly #slots = new Set<Slot>();
   readonly #waiters = new Set<Waiter>();
   #closed = false;
 
-  constructor(dial: Dial, limits: ConnectionLimits) {
-    this.#dial = dial;
+  constructor(dialler: HttpDialler, limits: ConnectionLimits) {
+    this.#dialler = dialler;
     this.#limits = limits;
   }
 
   /**
    * A connection to the origin for the caller alone, until `release`. Fails with `target_timeout`
-   * when none becomes free in time, and with whatever the dial fails with.
+   * when none becomes free within the dialler's timeout, and with whatever the dial fails with.
    */
   async acquire(origin: URL, signal: AbortSignal): Promise<HttpConnection> {
     for (;;) {
@@ -63,7 +60,7 @@ export class HttpConnections {
         continue;
       }
       try {
-        const socket = await this.#dial(origin, signal);
+        const socket = await this.#dialler.dial(origin, signal);
         if (this.#closed) {
           socket.destroy();
           throw closedError();
@@ -133,6 +130,7 @@ export class HttpConnections {
   }
 
   #wait(origin: string, signal: AbortSignal): Promise<Slot> {
+    const waitMs = this.#dialler.timeoutMs;
     return new Promise((resolve, reject) => {
       const settle = () => {
         clearTimeout(timer);
@@ -155,7 +153,7 @@ export class HttpConnections {
         reject(signal.reason);
       };
       const timer = setTimeout(() => {
-        const { perOrigin, total, waitMs } = this.#limits;
+        const { perOrigin, total } = this.#limits;
         waiter.fail(
           new AppError('target_timeout', `No connection became free within ${waitMs} ms`, {
             details: {
@@ -163,7 +161,7 @@ export class HttpConnections {
             },
           }),
         );
-      }, this.#limits.waitMs);
+      }, waitMs);
       signal.addEventListener('abort', aborted, { once: true });
       this.#waiters.add(waiter);
     });

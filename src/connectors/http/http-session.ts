@@ -10,8 +10,8 @@ export class HttpSession {
   readonly #forced: AbortSignal;
   readonly #onForce = () => void this.close();
 
-  constructor(dialler: HttpDialler, limits: Omit<ConnectionLimits, 'waitMs'>, forced: AbortSignal) {
-    this.#connections = new HttpConnections(dialler.dial, { ...limits, waitMs: dialler.timeoutMs });
+  constructor(dialler: HttpDialler, limits: ConnectionLimits, forced: AbortSignal) {
+    this.#connections = new HttpConnections(dialler, limits);
     this.#forced = forced;
     forced.addEventListener('abort', this.#onForce, { once: true });
     if (forced.aborted) this.#onForce();

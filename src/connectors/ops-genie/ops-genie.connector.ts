@@ -4,7 +4,7 @@ import type { ConfigOf, InputOf } from '../../contract/connection-type.ts';
 import { AppError } from '../../errors.ts';
 import { type ConnectorContext, defineConnector, type Stages } from '../connector.ts';
 import { adopt } from '../http/http-connections.ts';
-import { createDialler, dialHost, type HttpDialler } from '../http/http-dialler.ts';
+import { dialHost, HttpDialler } from '../http/http-dialler.ts';
 import { classifyHttpError } from '../http/http-errors.ts';
 import { type Answer, exchange } from '../http/http-exchange.ts';
 import { HttpSession } from '../http/http-session.ts';
@@ -69,7 +69,7 @@ function open(config: OpsGenieConfig, { network, trust, signal }: ConnectorConte
   const tls = usesTls ? trust.tls(config) : {};
   // The client certificate is for Opsgenie, not for the proxy on the way.
   const { cert: _cert, key: _key, ...forProxy } = tls;
-  const dialler = createDialler(network, {
+  const dialler = new HttpDialler(network, {
     timeoutMs,
     tls: () => tls,
     ...(proxy ? { reach: throughProxy(network, proxy, () => forProxy) } : {}),

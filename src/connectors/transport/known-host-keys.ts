@@ -1,16 +1,19 @@
 import type { HostKey } from '../../contract/worker-protocol.ts';
 
+/** Of most connections nothing is ever pinned or seen: they share it. */
+const none: ReadonlyMap<string, HostKey> = new Map();
+
 /**
  * The SSH host keys of one connection in one environment: those that the control plane has pinned, and
  * what servers without one showed first.
  */
 export class KnownHostKeys {
   readonly #onSighting: ((key: HostKey) => void) | undefined;
-  #pinned = new Map<string, HostKey>();
+  #pinned = none;
   /** What each server showed last and proved to hold. */
-  readonly #accepted = new Map<string, HostKey>();
+  #accepted = none;
   /** What each server showed in place of the key that it has to show. */
-  readonly #refused = new Map<string, HostKey>();
+  #refused = none;
 
   /** `onSighting` is called once for each key that the control plane has not pinned; without it nobody learns. */
   constructor(pinned: readonly HostKey[] = [], onSighting?: (key: HostKey) => void) {
@@ -30,38 +33,36 @@ export class KnownHostKeys {
   /** A key that is as expected, or the first, and whose possession the server has proven. */
   accept(key: HostKey): void {
     const before = this.#accepted.get(key.server);
-    this.#accepted.set(key.server, key);
-    this.#refused.delete(key.server);
+    this.#accepted = new Map(this.#accepted).set(key.server, key);
+    this.#refused = without(this.#refused, [key.server]);
     if (before?.fingerprint !== key.fingerprint && !this.#pinned.has(key.server)) this.#onSighting?.(key);
   }
 
   /** A key that is not the expected one. */
   refuse(key: HostKey): void {
     const before = this.#refused.get(key.server);
-    this.#refused.set(key.server, key);
+    this.#refused = new Map(this.#refused).set(key.server, key);
     if (before?.fingerprint !== key.fingerprint) this.#onSighting?.(key);
   }
 
   /** Takes over what the control plane has pinned; answers whether something else was trusted so far. */
   pin(pinned: readonly HostKey[]): boolean {
-    // Of most connections nothing was ever pinned or seen.
     if (pinned.length + this.#pinned.size + this.#accepted.size + this.#refused.size === 0) return false;
     const before = this.#pinned;
     const trusted = [...before.values(), ...this.#accepted.values()];
     this.#pinned = new Map(pinned.map((key) => [key.server, key]));
     // What the control plane has forgotten is a first use again.
-    for (const server of before.keys())
-      if (!this.#pinned.has(server)) {
-        this.#accepted.delete(server);
-        this.#refused.delete(server);
-      }
+    const forgotten = [...before.keys()].filter((server) => !this.#pinned.has(server));
+    this.#accepted = without(this.#accepted, forgotten);
+    this.#refused = without(this.#refused, forgotten);
     const contradicts = ({ server, fingerprint }: HostKey) => {
       const now = this.#pinned.get(server);
       return now !== undefined && now.fingerprint !== fingerprint;
     };
-    for (const key of this.#accepted.values()) if (contradicts(key)) this.#accepted.delete(key.server);
-    for (const key of this.#refused.values())
-      if (this.#pinned.get(key.server)?.fingerprint === key.fingerprint) this.#refused.delete(key.server);
+    const isPinned = ({ server, fingerprint }: HostKey) =>
+      this.#pinned.get(server)?.fingerprint === fingerprint;
+    this.#accepted = without(this.#accepted, serversOf(this.#accepted, contradicts));
+    this.#refused = without(this.#refused, serversOf(this.#refused, isPinned));
     return trusted.some(contradicts);
   }
 
@@ -70,4 +71,13 @@ export class KnownHostKeys {
     const accepted = [...this.#accepted.values()].filter(({ server }) => !this.#pinned.has(server));
     return [...accepted, ...this.#refused.values()];
   }
+}
+
+function serversOf(keys: ReadonlyMap<string, HostKey>, which: (key: HostKey) => boolean): string[] {
+  return [...keys.values()].filter(which).map(({ server }) => server);
+}
+
+function without(keys: ReadonlyMap<string, HostKey>, servers: readonly string[]): typeof keys {
+  if (!servers.some((server) => keys.has(server))) return keys;
+  return new Map([...keys].filter(([server]) => !servers.includes(server)));
 }

@@ -13,7 +13,7 @@ export function readableBody(
   body: Buffer,
   headers: Record<string, string[]>,
   truncated: boolean,
-  secrets: readonly string[],
+  secrets: () => readonly string[],
 ): { body: string; bodyEncoding: 'utf8' | 'base64' } {
   const [type = '', ...parameters] = (headers['content-type']?.[0] ?? '').toLowerCase().split(';');
   const isPlain = (headers['content-encoding'] ?? []).every((coding) => /^(identity)?$/i.test(coding.trim()));
@@ -25,7 +25,7 @@ export function readableBody(
     if (text !== undefined && !(type === '' && text.includes('\0')))
       return { body: text, bodyEncoding: 'utf8' };
   }
-  return { body: withoutSecrets(body, secrets).toString('base64'), bodyEncoding: 'base64' };
+  return { body: withoutSecrets(body, secrets()).toString('base64'), bodyEncoding: 'base64' };
 }
 
 function decode(body: Buffer, charset: string, truncated: boolean): string | undefined {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../../errors.ts';
 import { type ConnectorContext, defineConnector, type StageNote } from '../connector.ts';
 import { adopt, HttpConnections } from '../http/http-connections.ts';
-import { createDialler, dialHost, type HttpDialler } from '../http/http-dialler.ts';
+import { dialHost, HttpDialler } from '../http/http-dialler.ts';
 import { classifyHttpError } from '../http/http-errors.ts';
 import { type Answer, exchange } from '../http/http-exchange.ts';
 import { describeTls } from '../transport/describe-tls.ts';
@@ -25,18 +25,6 @@ const firstBackoffMs = 250;
 const maxBackoffMs = 10_000;
 /** A target that wants to be left alone for longer gets no retry from us: the caller decides. */
 const maxRetryAfterMs = 30_000;
-
-interface LiveWebhook {
-  readonly config: WebhookConfig;
-  readonly target: Target;
-  readonly connections: HttpConnections;
-  readonly dialler: HttpDialler;
-  readonly responseTimeoutMs: number;
-  readonly secrets: readonly string[];
-  /** Aborted by `close`. */
-  readonly ended: AbortSignal;
-  close(): Promise<void>;
-}
 
 export const webhookConnector = defineConnector<typeof webhook, LiveWebhook>(webhook, {
   open,
@@ -102,13 +90,13 @@ export const webhookConnector = defineConnector<typeof webhook, LiveWebhook>(web
       return {
         status: answer.status,
         headers: answer.headers,
-        ...readableBody(answer.body, answer.headers, answer.truncated, live.secrets),
+        ...readableBody(answer.body, answer.headers, answer.truncated, () => secretValues(live.config)),
         truncated: answer.truncated,
       };
     },
   },
 
-  figures: ({ connections }) => connections.figures(),
+  figures: (live) => live.figures(),
 
   close: (live) => live.close(),
 
@@ -117,39 +105,80 @@ export const webhookConnector = defineConnector<typeof webhook, LiveWebhook>(web
 
 function open(config: WebhookConfig, ctx: ConnectorContext): LiveWebhook {
   const target = readTarget(config, ctx.warn);
-  const dialler = dialling(config, target, ctx);
-  const connections = new HttpConnections(dialler.dial, {
-    perOrigin: config.connectionPoolMaxConnectionPerHost,
-    total: config.connectionPoolMaxConnectionTotal,
-    waitMs: dialler.timeoutMs,
-  });
-  const end = new AbortController();
-  const close = async () => {
-    ctx.signal.removeEventListener('abort', closeByForce);
-    end.abort(new AppError('cancelled', 'The connection was closed'));
-    await connections.close();
-  };
-  const closeByForce = () => void close();
-  ctx.signal.addEventListener('abort', closeByForce, { once: true });
-  return {
-    config,
-    target,
-    connections,
-    dialler,
-    responseTimeoutMs: (config.responseTimeoutSeconds ?? config.timeout) * 1000,
-    secrets: secretValues(config),
-    ended: end.signal,
-    close,
-  };
+  return new LiveWebhook(config, target, dialling(config, target, ctx), ctx);
+}
+
+/** What sockets need is made for the first proof or call: thousands of connections may lie idle. */
+class LiveWebhook {
+  readonly config: WebhookConfig;
+  readonly target: Target;
+  readonly dialler: HttpDialler;
+  readonly #context: Pick<ConnectorContext, 'signal'>;
+  #connections: HttpConnections | undefined;
+  #end: AbortController | undefined;
+  #isClosed = false;
+
+  constructor(
+    config: WebhookConfig,
+    target: Target,
+    dialler: HttpDialler,
+    context: Pick<ConnectorContext, 'signal'>,
+  ) {
+    this.config = config;
+    this.target = target;
+    this.dialler = dialler;
+    this.#context = context;
+  }
+
+  get responseTimeoutMs(): number {
+    const { responseTimeoutSeconds, timeout } = this.config;
+    return (responseTimeoutSeconds ?? timeout) * 1000;
+  }
+
+  get connections(): HttpConnections {
+    this.#connections ??= new HttpConnections(this.dialler, {
+      perOrigin: this.config.connectionPoolMaxConnectionPerHost,
+      total: this.config.connectionPoolMaxConnectionTotal,
+    });
+    return this.#connections;
+  }
+
+  figures(): Record<string, number> {
+    return this.#connections?.figures() ?? { connected: 0, free: 0, pending: 0, running: 0 };
+  }
+
+  /** Aborted by `close`, and by the end of the connection's life. */
+  get ended(): AbortSignal {
+    if (!this.#end) {
+      this.#end = new AbortController();
+      const { signal } = this.#end;
+      const life = this.#context.signal;
+      life.addEventListener('abort', () => void this.close(), { once: true, signal });
+      if (this.#isClosed || life.aborted) this.#end.abort(closedError());
+    }
+    return this.#end.signal;
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#end?.abort(closedError());
+    await this.#connections?.close();
+  }
+}
+
+function closedError(): AppError {
+  return new AppError('cancelled', 'The connection was closed');
 }
 
 function dialling(config: WebhookConfig, target: Target, { network, trust }: ConnectorContext): HttpDialler {
   const usesTls = target.url.protocol === 'https:' || config.followRedirects > 0;
-  const own = usesTls ? trust.tls(config) : {};
+  const timeoutMs = (config.connectTimeoutSeconds ?? config.timeout) * 1000;
+  if (!usesTls) return new HttpDialler(network, { timeoutMs, tls: () => ({}) });
+  const own = trust.tls(config);
   // Another origin, reached by a redirect, is not for the client certificate to see.
   const { cert: _cert, key: _key, pfx: _pfx, passphrase: _passphrase, ...foreign } = own;
-  return createDialler(network, {
-    timeoutMs: (config.connectTimeoutSeconds ?? config.timeout) * 1000,
+  return new HttpDialler(network, {
+    timeoutMs,
     tls: (origin) => (origin.origin === target.url.origin ? own : foreign),
   });
 }

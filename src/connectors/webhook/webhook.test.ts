@@ -348,7 +348,9 @@ describe('redirect', () => {
 
 describe('answer', () => {
   const read = (body: Buffer, type?: string, truncated = false) =>
-    readableBody(body, type === undefined ? {} : { 'content-type': [type] }, truncated, ['s3cr3t-value']);
+    readableBody(body, type === undefined ? {} : { 'content-type': [type] }, truncated, () => [
+      's3cr3t-value',
+    ]);
 
   test('is text where its type says so, in its character set', () => {
     assert.deepEqual(read(Buffer.from('{"é":1}'), 'application/problem+json'), {

@@ -20,6 +20,10 @@ export interface Held extends Body {
   accepted: AcceptedForm | undefined;
 }
 
+/** Shared by all of which there is nothing to note: nearly every one. */
+const none = new Map<string, Verdict>();
+const nobody = new Set<string>();
+
 /** What is collected: one for each change that somebody waits for. */
 export class Watch implements DeploymentWatch {
   readonly connection: string;
@@ -27,9 +31,9 @@ export class Watch implements DeploymentWatch {
   /** Latest verdict by worker id. */
   readonly said = new Map<string, Verdict>();
   /** What a worker's last round trip gave, by worker id, when it was made before it was asked. */
-  readonly earlier = new Map<string, Verdict>();
+  earlier = none;
   /** Ids of the workers that left meanwhile. */
-  readonly gone = new Set<string>();
+  gone = nobody;
   held: Held | undefined;
   wake: () => void = () => {};
   readonly #watches: Map<string, Watch[]>;
@@ -41,6 +45,25 @@ export class Watch implements DeploymentWatch {
     const others = watches.get(connection);
     if (others) others.push(this);
     else watches.set(connection, [this]);
+  }
+
+  note(worker: string, verdict: Verdict): void {
+    if (verdict.isRepeated) {
+      if (this.earlier === none) this.earlier = new Map();
+      this.earlier.set(worker, verdict);
+    } else this.said.set(worker, verdict);
+    this.wake();
+  }
+
+  noteGone(worker: string): void {
+    if (this.gone === nobody) this.gone = new Set();
+    this.gone.add(worker);
+    this.wake();
+  }
+
+  /** Who left before and is back by now is asked again. */
+  forgetGone(): void {
+    this.gone = nobody;
   }
 
   hold({ masked, sealed }: Body, opened: Record<string, unknown>, accepted: AcceptedForm | undefined): void {

@@ -103,11 +103,7 @@ export class Deployments extends EventEmitter<{
       },
     });
     parts.workers.on('gone', ({ id }) => {
-      for (const watches of this.#watches.values())
-        for (const watch of watches) {
-          watch.gone.add(id);
-          watch.wake();
-        }
+      for (const watches of this.#watches.values()) for (const watch of watches) watch.noteGone(id);
     });
   }
 
@@ -154,8 +150,7 @@ export class Deployments extends EventEmitter<{
   ): Promise<DeploymentResult> {
     const watch = deploymentWatch as Watch;
     const { refusals = new Map<string, string>() } = options;
-    // One that left before and is back by now is asked again.
-    watch.gone.clear();
+    watch.forgetGone();
     const expected = environments.map((environmentName) => ({
       environmentName,
       workers: refusals.has(environmentName) ? [] : this.#parts.workers.of(environmentName),
@@ -257,9 +252,7 @@ export class Deployments extends EventEmitter<{
     for (const verdict of verdicts)
       for (const watch of this.#watches.get(verdict.connection) ?? []) {
         if (verdict.step !== 'closed' && verdict.revision < watch.revision) continue;
-        if (verdict.isRepeated) watch.earlier.set(worker.id, verdict);
-        else watch.said.set(worker.id, verdict);
-        watch.wake();
+        watch.note(worker.id, verdict);
       }
     this.emit('verdicts', { worker, verdicts });
   }

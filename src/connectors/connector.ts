@@ -40,8 +40,51 @@ export function defineConnector<D extends ConnectionType, Live>(
 }
 
 export interface CallContext {
-  /** Aborted on the deadline, on cancel, and when the connection is closed by force. */
-  signal: AbortSignal;
+  /**
+   * Aborted on the deadline, on cancel, and when the connection is closed by force. Made when it is read
+   * first: hot operations read it where they have to wait.
+   */
+  readonly signal: AbortSignal;
+  /** `signal.aborted`, where that can be told without making the signal. */
+  readonly isAborted?: boolean;
+  /** `whenAborted`, where it can be done without making the signal. */
+  whenAborted?(listener: (reason: unknown) => void): () => void;
+}
+
+/** Whether a call is over, told at the least cost. */
+export function isAborted(call: CallContext): boolean {
+  return call.isAborted ?? call.signal.aborted;
+}
+
+/** Calls back when the call is aborted, at once where it has been; the answer takes that back. */
+export function whenAborted(call: CallContext, listener: (reason: unknown) => void): () => void {
+  if (call.whenAborted) return call.whenAborted(listener);
+  const { signal } = call;
+  const onAbort = () => listener(signal.reason);
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
+  return () => signal.removeEventListener('abort', onAbort);
+}
+
+/** The value of the work, or what `failure` makes of the reason of an abort that comes first; the work itself goes on. */
+export function untilAborted<T>(
+  call: CallContext,
+  work: Promise<T>,
+  failure: (reason: unknown) => unknown = (reason) => reason,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const forget = whenAborted(call, (reason) => reject(failure(reason)));
+    work.then(
+      (value) => {
+        forget();
+        resolve(value);
+      },
+      (error: unknown) => {
+        forget();
+        reject(error);
+      },
+    );
+  });
 }
 
 export interface ConnectorContext extends CallContext {

@@ -33,9 +33,9 @@ export class CircuitBreaker {
     this.#now = now;
   }
 
-  /** Throws `circuit_open` with `retryAfter`; otherwise the returned function takes the outcome. */
-  enter(): (error?: AppError) => void {
-    if (!this.#config.enabled) return () => {};
+  /** Throws `circuit_open` with `retryAfter`; otherwise the returned function, where there is one, takes the outcome. */
+  enter(): ((error?: AppError) => void) | undefined {
+    if (!this.#config.enabled) return undefined;
     const { errorThreshold, sleepWindowSeconds } = this.#config;
     let isProbe = false;
     if (this.#failures >= errorThreshold) {

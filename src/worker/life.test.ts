@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { untilAborted } from '../connectors/connector.ts';
 import { Life } from './life.ts';
 
-test('what it begins with is answered with its end, which comes once', async () => {
+test('whoever waits is answered with its end, which comes once', async () => {
   const life = new Life();
-  const begun = life.begin(new Promise(() => {}));
+  const begun = untilAborted(life, new Promise(() => {}));
   const reason = new Error('undeployed');
   life.end(reason);
   life.end(new Error('a second end'));
@@ -15,17 +16,17 @@ test('what it begins with is answered with its end, which comes once', async () 
 
 test('work that is done is its own answer, whatever comes later', async () => {
   const life = new Life();
-  assert.equal(await life.begin(Promise.resolve(7)), 7);
+  assert.equal(await untilAborted(life, Promise.resolve(7)), 7);
   life.throwIfEnded();
   life.end(new Error('later'));
   const failed = new Life();
-  await assert.rejects(failed.begin(Promise.reject(new Error('its own'))), /its own/);
+  await assert.rejects(untilAborted(failed, Promise.reject(new Error('its own'))), /its own/);
 });
 
-test('a life that is over begins nothing', async () => {
+test('nobody waits for a life that is over', async () => {
   const life = new Life();
   life.end(new Error('over'));
-  await assert.rejects(life.begin(Promise.resolve(7)), /over/);
+  await assert.rejects(untilAborted(life, Promise.resolve(7)), /over/);
 });
 
 test('the signal aborts with the end, whether it was asked for before or after', () => {
@@ -36,4 +37,19 @@ test('the signal aborts with the end, whether it was asked for before or after',
   for (const life of [before, after]) life.end(reason);
   assert.equal(early.aborted, true);
   for (const life of [before, after]) assert.equal(life.signal.reason, reason);
+});
+
+test('tells each listener once, unless that is taken back', () => {
+  const life = new Life();
+  const told: string[] = [];
+  const forget = life.whenAborted(() => told.push('never'));
+  life.whenAborted((reason) => told.push(`first: ${reason}`));
+  life.whenAborted((reason) => told.push(`second: ${reason}`));
+  forget();
+  forget();
+  life.end('over');
+  life.end('again');
+  life.whenAborted((reason) => told.push(`late: ${reason}`));
+  assert.deepEqual(told, ['first: over', 'second: over', 'late: over']);
+  assert.equal(life.isAborted, true);
 });

@@ -1,15 +1,23 @@
-/** The life of one client, from the moment it is being built; it ends once. */
-export class Life {
+import type { CallContext } from '../connectors/connector.ts';
+
+type Listener = (reason: unknown) => void;
+
+/** The life of a client, of a call or of whoever asks for one: it ends once, and for a reason. */
+export class Life implements CallContext {
   #controller: AbortController | undefined;
   #end: { readonly reason: unknown } | undefined;
-  #onEnd: ((reason: unknown) => void) | undefined;
+  #listeners: Listener[] | undefined;
 
   /** Why it has ended; undefined as long as it goes on. */
   get ended(): { readonly reason: unknown } | undefined {
     return this.#end;
   }
 
-  /** Aborts at the end. Made when it is asked for: a signal costs as much as all else of an idle connection. */
+  get isAborted(): boolean {
+    return this.#end !== undefined;
+  }
+
+  /** Aborts at the end. Made when it is asked for: it would be half of what a call of a fast connector costs. */
   get signal(): AbortSignal {
     if (!this.#controller) {
       this.#controller = new AbortController();
@@ -18,10 +26,11 @@ export class Life {
     return this.#controller.signal;
   }
 
+  /** Only the first end counts. */
   end(reason: unknown): void {
     if (this.#end) return;
     this.#end = { reason };
-    this.#onEnd?.(reason);
+    for (const listener of this.#listeners?.splice(0) ?? []) listener(reason);
     this.#controller?.abort(reason);
   }
 
@@ -29,21 +38,18 @@ export class Life {
     if (this.#end) throw this.#end.reason;
   }
 
-  /** The value of the one piece of work that it begins with, or the reason of an end that comes first. */
-  begin<T>(work: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#onEnd = reject;
-      if (this.#end) reject(this.#end.reason);
-      work.then(
-        (value) => {
-          this.#onEnd = undefined;
-          resolve(value);
-        },
-        (error: unknown) => {
-          this.#onEnd = undefined;
-          reject(error);
-        },
-      );
-    });
+  /** Calls back at the end, at once where it has come; the answer takes that back. */
+  whenAborted(listener: Listener): () => void {
+    if (this.#end) {
+      listener(this.#end.reason);
+      return () => {};
+    }
+    this.#listeners ??= [];
+    const listeners = this.#listeners;
+    listeners.push(listener);
+    return () => {
+      const at = listeners.lastIndexOf(listener);
+      if (at >= 0) listeners.splice(at, 1);
+    };
   }
 }

@@ -1,4 +1,13 @@
-import type { CallContext, ConnectorContext, Logger, Network, Trust } from '../connectors/connector.ts';
+import {
+  type CallContext,
+  type ConnectorContext,
+  isAborted,
+  type Logger,
+  type Network,
+  type Trust,
+  untilAborted,
+  whenAborted,
+} from '../connectors/connector.ts';
 import type { AnyConnector } from '../connectors/connectors.ts';
 import type { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
 import { refusedClientCertificate } from '../connectors/transport/tls-errors.ts';
@@ -7,11 +16,12 @@ import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
 import { secretValues } from '../contract/masking.ts';
 import { parseConnection } from '../contract/validation.ts';
 import type { DesiredConnection, TrustObjects } from '../contract/worker-protocol.ts';
+import { Crowd, type CrowdMember } from '../crowd.ts';
 import { AppError } from '../errors.ts';
 import { loggableError } from '../loggable-error.ts';
 import { CircuitBreaker, type CircuitBreakerConfig } from './circuit-breaker.ts';
 import { settlesWithin } from './deadline.ts';
-import type { Life } from './life.ts';
+import { Life } from './life.ts';
 import type { Revision } from './plan.ts';
 import { Scrubbing } from './scrubbing.ts';
 import { hasSecretReference, type SecretSources } from './secrets/secret-sources.ts';
@@ -199,16 +209,54 @@ export function toClientError(
   return new AppError('internal_error');
 }
 
-/** A call that has not ended. */
-interface RunningCall {
-  /** Answers it without waiting for it any longer. */
-  stop(reason: AppError): void;
+interface RunOptions<Result, Answer> {
   timeoutMs: number;
-  /** By `performance.now()`; never, once it is answered. */
-  endsAt: number;
+  /** Whoever asks: the call is cancelled when that one is gone. */
+  asker?: CallContext | undefined;
+  /** When the time began, by `performance.now()`; default now. */
+  began?: number;
+  /** Called when the work has ended, which may be after its answer. */
+  ended?(): void;
+  /** What is answered of a result; what it throws is a failure. */
+  fulfilled(result: Result): Answer;
+  /** The error that is answered of whatever made the call fail. */
+  failed(error: unknown): AppError;
 }
 
-const idle: Set<RunningCall> = new Set();
+/** A call that has not ended, and the context of its work. */
+class RunningCall extends Life implements CrowdMember {
+  place = 0;
+  readonly timeoutMs: number;
+  /** By `performance.now()`; never, once it is answered. */
+  endsAt: number;
+  readonly #reject: (reason: unknown) => void;
+  readonly #forget: (() => void) | undefined;
+
+  constructor(
+    { timeoutMs, began, asker }: { timeoutMs: number; began: number; asker: CallContext | undefined },
+    reject: (reason: unknown) => void,
+  ) {
+    super();
+    this.timeoutMs = timeoutMs;
+    this.endsAt = began + timeoutMs;
+    this.#reject = reject;
+    if (asker) this.#forget = whenAborted(asker, (reason) => this.stop(cancelReason(reason)));
+  }
+
+  /** From now on nobody waits for it. */
+  answered(): void {
+    this.endsAt = Number.POSITIVE_INFINITY;
+    this.#forget?.();
+  }
+
+  /** Answers it without waiting for it any longer: the reason says more than what a driver makes of an abort. */
+  stop(reason: unknown): void {
+    if (this.isAborted) return;
+    this.answered();
+    this.#reject(reason);
+    this.end(reason);
+  }
+}
 
 const maxTimerMs = 2 ** 31 - 1;
 
@@ -222,7 +270,7 @@ export class LiveClient {
   readonly #life: Life;
   readonly #log: Logger;
   /** Made for the first call: thousands of connections may lie idle. */
-  #running = idle;
+  #running: Crowd<RunningCall> | undefined;
   /** Of the earliest deadline that was known when it was set: a call that ends in time leaves it alone. */
   #deadline: { timer: NodeJS.Timeout; at: number } | undefined;
   #idle: (() => void) | undefined;
@@ -250,69 +298,60 @@ export class LiveClient {
     return this.#closed !== undefined;
   }
 
-  /**
-   * Runs one call with a deadline. Work that ignores its signal is answered all the same, and counts
-   * as running until it ends; `ended` is called then.
-   */
-  run<T>(
-    work: (live: unknown, context: CallContext) => Promise<T>,
-    options: { timeoutMs: number; signal?: AbortSignal | undefined; ended?: () => void },
-  ): Promise<T> {
-    const { timeoutMs, signal, ended } = options;
-    if (signal?.aborted) {
-      ended?.();
-      return Promise.reject(cancelReason(signal));
+  /** Runs one call with a deadline. Work that ignores its signal is answered all the same, and counts as running until it ends. */
+  run<Result, Answer>(
+    work: (live: unknown, context: CallContext) => Promise<Result>,
+    options: RunOptions<Result, Answer>,
+  ): Promise<Answer> {
+    const { timeoutMs, asker, began = performance.now() } = options;
+    if (asker && isAborted(asker)) {
+      options.ended?.();
+      return Promise.reject(options.failed(cancelReason(asker.signal.reason)));
     }
     // One promise and no chain: what this does for a call costs as much as a small driver's own part.
     return new Promise((resolve, reject) => {
-      const controller = new AbortController();
-      const answered = () => {
-        call.endsAt = Number.POSITIVE_INFINITY;
-        signal?.removeEventListener('abort', onAbort);
-      };
-      // The deadline and the caller say more than the error that a driver makes of an abort.
-      const stop = (reason: unknown) => {
-        answered();
-        reject(reason);
-        controller.abort(reason);
-      };
-      const settled = () => {
-        this.#running.delete(call);
-        if (this.#running.size === 0) {
-          this.#deadline?.timer.unref();
-          this.#idle?.();
-        }
-        ended?.();
-        answered();
-      };
-      const onAbort = () => stop(cancelReason(signal!));
-      const call: RunningCall = { stop, timeoutMs, endsAt: performance.now() + timeoutMs };
-      signal?.addEventListener('abort', onAbort, { once: true });
-      if (this.#running === idle) this.#running = new Set();
+      const fail = (error: unknown) => reject(options.failed(error));
+      const call = new RunningCall({ timeoutMs, began, asker }, fail);
+      this.#running ??= new Crowd();
       this.#running.add(call);
       this.#watch(call.endsAt);
-      let running: Promise<T>;
+      let running: Promise<Result>;
       try {
-        running = work(this.#live, { signal: controller.signal });
+        running = work(this.#live, call);
       } catch (error) {
         running = Promise.reject(error);
       }
       running.then(
-        (value) => {
-          settled();
-          resolve(value);
+        (result) => {
+          this.#settled(call);
+          options.ended?.();
+          if (call.isAborted) return;
+          try {
+            resolve(options.fulfilled(result));
+          } catch (error) {
+            fail(error);
+          }
         },
         (error: unknown) => {
-          settled();
-          reject(error);
+          this.#settled(call);
+          options.ended?.();
+          if (!call.isAborted) fail(error);
         },
       );
     });
   }
 
+  #settled(call: RunningCall): void {
+    this.#running!.delete(call);
+    call.answered();
+    if (this.#running!.size > 0) return;
+    this.#deadline?.timer.unref();
+    this.#idle?.();
+  }
+
   #watch(endsAt: number): void {
     if (this.#deadline && this.#deadline.at <= endsAt) {
-      if (this.#running.size === 1) this.#deadline.timer.ref();
+      if (this.#running!.size === 1) this.#deadline.timer.ref();
       return;
     }
     clearTimeout(this.#deadline?.timer);
@@ -324,10 +363,12 @@ export class LiveClient {
     this.#deadline = undefined;
     const now = performance.now();
     let next = Number.POSITIVE_INFINITY;
-    for (const { stop, timeoutMs, endsAt } of this.#running)
+    for (const call of this.#running ?? []) {
+      const { timeoutMs, endsAt } = call;
       if (endsAt <= now)
-        stop(new AppError('target_timeout', `The target did not answer within ${timeoutMs} ms`));
+        call.stop(new AppError('target_timeout', `The target did not answer within ${timeoutMs} ms`));
       else next = Math.min(next, endsAt);
+    }
     if (next < Number.POSITIVE_INFINITY) this.#watch(next);
   }
 
@@ -350,7 +391,7 @@ export class LiveClient {
   }
 
   async #shutDown(graceMs: number, reason: AppError): Promise<void> {
-    if (this.#running.size > 0) {
+    if (this.#running?.size) {
       let endsAt = Number.POSITIVE_INFINITY;
       let timer: NodeJS.Timeout | undefined;
       await new Promise<void>((resolve) => {
@@ -367,7 +408,7 @@ export class LiveClient {
       this.#idle = undefined;
       this.#hurry = undefined;
     }
-    for (const { stop } of this.#running) stop(reason);
+    for (const call of this.#running ?? []) call.stop(reason);
     clearTimeout(this.#deadline?.timer);
     this.#deadline = undefined;
     const closing = (async () => this.prepared.connector.close(this.#live))();
@@ -384,7 +425,7 @@ export class LiveClient {
   }
 }
 
-function cancelReason({ reason }: AbortSignal): AppError {
+function cancelReason(reason: unknown): AppError {
   return reason instanceof AppError ? reason : new AppError('cancelled');
 }
 
@@ -422,7 +463,7 @@ export async function buildClient(
     timeoutMs,
   );
   try {
-    return await life.begin(openClient(surroundings, item, revision, options, opening));
+    return await untilAborted(life, openClient(surroundings, item, revision, options, opening));
   } catch (error) {
     const reason = life.ended?.reason;
     life.end(error);

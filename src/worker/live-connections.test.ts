@@ -343,11 +343,11 @@ test('deadline, cancel, unknown operation and faulty input', async () => {
     'target_timeout',
   );
   const controller = new AbortController();
-  const cancelled = codeOf(live.operate('a', 'say', slow, { timeoutMs, signal: controller.signal }));
+  const cancelled = codeOf(live.operate('a', 'say', slow, { timeoutMs, asker: controller }));
   controller.abort();
   assert.equal(await cancelled, 'cancelled');
   assert.equal(
-    await codeOf(live.operate('a', 'say', slow, { timeoutMs, signal: AbortSignal.abort() })),
+    await codeOf(live.operate('a', 'say', slow, { timeoutMs, asker: { signal: AbortSignal.abort() } })),
     'cancelled',
   );
   for (const name of ['nothing', 'constructor', '__proto__', 'toString'])

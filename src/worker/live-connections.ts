@@ -427,15 +427,13 @@ export class LiveConnections {
     else if (!this.#options.hasControlPlane()) proof.proveSoon(selfProofSpreadMs);
   }
 
-  async #roundTrip(client: LiveClient): Promise<void> {
+  #roundTrip(client: LiveClient): Promise<void> {
     const { connector } = client.prepared;
-    try {
-      await client.run((live, context) => connector.prove(live, context), {
-        timeoutMs: this.#limits.proveTimeoutMs,
-      });
-    } catch (error) {
-      throw toClientError(error, client.prepared, this.#options.log);
-    }
+    return client.run((live, context) => connector.prove(live, context), {
+      timeoutMs: this.#limits.proveTimeoutMs,
+      fulfilled() {},
+      failed: (error) => toClientError(error, client.prepared, this.#options.log),
+    });
   }
 
   #proved(slot: Slot, client: LiveClient, outcome: ProofOutcome, isRepeated: boolean): void {

@@ -1,4 +1,4 @@
-import type { Logger } from '../connectors/connector.ts';
+import type { CallContext, Logger } from '../connectors/connector.ts';
 import { AppError } from '../errors.ts';
 import { untilAborted } from './deadline.ts';
 import { type LiveClient, toClientError } from './live-client.ts';
@@ -8,8 +8,12 @@ import { isOff, type Serving, type Slot } from './slot.ts';
 
 export interface OperateOptions {
   timeoutMs: number;
-  signal?: AbortSignal;
+  /** Whoever asks: the operation is cancelled when that one is gone. */
+  asker?: CallContext | undefined;
 }
+
+/** Makes what is answered of a result. */
+type Deliver<Result> = (scrubbing: Scrubbing, result: unknown) => Result;
 
 interface Surroundings {
   log: Logger;
@@ -32,17 +36,45 @@ export class OperationRuns {
     this.#stopping = true;
   }
 
-  /** As `LiveConnections.operate`; `deliver` makes what is answered of the result. */
-  async run<Result>(
+  /** As `LiveConnections.operate`. */
+  run<Result>(
     slot: Slot | undefined,
     operation: string,
     input: unknown,
-    { timeoutMs, signal }: OperateOptions,
-    deliver: (scrubbing: Scrubbing, result: unknown) => Result,
+    options: OperateOptions,
+    deliver: Deliver<Result>,
   ): Promise<Result> {
-    const startedAt = Date.now();
-    if (slot && !slot.serving && slot.desired && slot.working) await opened(slot, timeoutMs, signal);
-    // From here until the client counts the call nothing is awaited: a replacement in between would close it.
+    if (slot && !slot.serving && slot.desired && slot.working)
+      return this.#runOnceOpen(slot, operation, input, options, deliver);
+    // Not `async`, whose promise would follow the client's for three more turns of each call.
+    try {
+      return this.#runNow(slot, operation, input, options, deliver);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  async #runOnceOpen<Result>(
+    slot: Slot,
+    operation: string,
+    input: unknown,
+    { timeoutMs, asker }: OperateOptions,
+    deliver: Deliver<Result>,
+  ): Promise<Result> {
+    const startedAt = performance.now();
+    await opened(slot, timeoutMs, asker?.signal);
+    const leftMs = Math.max(1, timeoutMs - (performance.now() - startedAt));
+    return this.#runNow(slot, operation, input, { timeoutMs: leftMs, asker }, deliver);
+  }
+
+  /** Awaits nothing before the client counts the call: a replacement in between would close it. */
+  #runNow<Result>(
+    slot: Slot | undefined,
+    operation: string,
+    input: unknown,
+    { timeoutMs, asker }: OperateOptions,
+    deliver: Deliver<Result>,
+  ): Promise<Result> {
     const { client, proof } = this.#servingOf(slot);
     const held = slot!;
     const { log, concurrency, onFailure } = this.#surroundings;
@@ -61,27 +93,35 @@ export class OperationRuns {
       throw new AppError('target_busy', `${held.inFlight} operations of this connection are running already`);
     const leave = client.breaker.enter();
     const began = performance.now();
-    let failure: AppError | undefined;
-    try {
-      held.inFlight += 1;
-      const result = await client.run((live, context) => run(live, input, context), {
-        timeoutMs: Math.max(1, timeoutMs - (Date.now() - startedAt)),
-        signal,
-        ended: () => {
-          held.inFlight -= 1;
-        },
-      });
-      return deliver(scrubbing, result);
-    } catch (error) {
-      failure = toClientError(error, client.prepared, log);
-      throw failure;
-    } finally {
-      leave(failure);
+    const over = (failure?: AppError) => {
+      leave?.(failure);
       held.health.noteOperation(!failure, performance.now() - began);
-      if (failure) held.health.noteError(failure, Date.now());
-      if (failure) onFailure(client, failure);
+      if (failure) {
+        held.health.noteError(failure, Date.now());
+        onFailure(client, failure);
+      }
       if (!client.isClosing) proof.noteOperation(failure);
-    }
+    };
+    held.inFlight += 1;
+    // Its promise is the answer: one more for each call would be felt by the fastest connectors.
+    return client.run((live, context) => run(live, input, context), {
+      began,
+      timeoutMs,
+      asker,
+      ended() {
+        held.inFlight -= 1;
+      },
+      fulfilled(result) {
+        const answer = deliver(scrubbing, result);
+        over();
+        return answer;
+      },
+      failed(error) {
+        const failure = toClientError(error, client.prepared, log);
+        over(failure);
+        return failure;
+      },
+    });
   }
 
   #servingOf(slot: Slot | undefined): Serving {

@@ -105,7 +105,11 @@ export class Proof {
   /** An operation is a round trip too. */
   noteOperation(error?: AppError): void {
     if (this.#stopped) return;
-    if (!error) this.#settle({ ok: true });
+    // Nearly every one: the target was there and is there.
+    if (!error && this.#outcome?.ok && !this.#asked) {
+      this.#lastSuccessAt = this.#now();
+      this.#ensureTimer();
+    } else if (!error) this.#settle({ ok: true });
     else if (unreachable.has(error.code)) {
       if (this.#outcome?.ok !== false || this.#outcome.error.code !== error.code)
         this.#settle({ ok: false, error });

@@ -1,7 +1,9 @@
 import { hash } from 'node:crypto';
 import { foldName } from '../contract/validation.ts';
 import type { UsageToken } from '../contract/worker-protocol.ts';
+import { Crowd, type CrowdMember } from '../crowd.ts';
 import { AppError } from '../errors.ts';
+import { Life } from './life.ts';
 
 /** What a request wants to use. */
 export type UseTarget = Readonly<Record<'project' | 'connection' | 'operation', string>>;
@@ -23,14 +25,14 @@ export class UsageTokens {
   readonly #byHash = new Map<string, UsageToken>();
   /** By the Authorization header, of those that were found by it: a hash for each request costs more than looking it up. */
   readonly #byHeader = new Map<string, UsageToken>();
-  readonly #running = new Set<RunningUse>();
+  readonly #running = new Crowd<RunningUse>();
 
   /** Takes the place of all that were known. */
   learn(tokens: readonly UsageToken[]): void {
     this.#byHash.clear();
     this.#byHeader.clear();
     for (const token of tokens) this.#byHash.set(token.hash, token);
-    for (const use of this.#running) if (!this.#mayStill(use.permit)) use.abort(invalidToken());
+    for (const use of this.#running) if (!this.#mayStill(use.permit)) use.end(invalidToken());
   }
 
   /** Fails with `unauthorized_client`, `not_found` for a project that the token does not see, or `forbidden`. */
@@ -50,7 +52,7 @@ export class UsageTokens {
     return { token, target };
   }
 
-  /** Counts a use as running until its `end`; fails when the token has ended since it was authorised. */
+  /** Counts a use as running until it is `done`; fails when the token has ended since it was authorised. */
   begin(permit: Permit): RunningUse {
     if (this.#byHash.get(permit.token.hash) !== permit.token && !this.#mayStill(permit)) throw invalidToken();
     const use = new RunningUse(permit, this.#running);
@@ -60,7 +62,7 @@ export class UsageTokens {
 
   /** Aborts whatever runs. */
   abortAll(reason: AppError): void {
-    for (const use of this.#running) use.abort(reason);
+    for (const use of this.#running) use.end(reason);
   }
 
   #mayStill({ token: { hash: key }, target }: Permit): boolean {
@@ -81,33 +83,27 @@ export class UsageTokens {
   }
 }
 
-/** A use that runs; aborted when its token expires or is revoked. */
-export class RunningUse {
+/** A use that runs; it ends early when its token expires or is revoked, and when whoever asked is gone. */
+export class RunningUse extends Life implements CrowdMember {
+  place = 0;
   readonly permit: Permit;
-  readonly #controller = new AbortController();
-  readonly #all: Set<RunningUse>;
+  readonly #all: Crowd<RunningUse>;
   readonly #expiry: NodeJS.Timeout | undefined;
 
-  constructor(permit: Permit, all: Set<RunningUse>) {
+  constructor(permit: Permit, all: Crowd<RunningUse>) {
+    super();
     this.permit = permit;
     this.#all = all;
     const { expiresAt } = permit.token;
     if (expiresAt !== null)
       this.#expiry = setTimeout(
-        () => this.abort(invalidToken()),
+        () => this.end(invalidToken()),
         Math.min(maxTimerMs, Math.max(0, expiresAt - Date.now())),
       );
   }
 
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  abort(reason: AppError): void {
-    this.#controller.abort(reason);
-  }
-
-  end(): void {
+  /** It is answered. */
+  done(): void {
     clearTimeout(this.#expiry);
     this.#all.delete(this);
   }

@@ -149,11 +149,11 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
         const body = readJsonBody(text);
         const { id, schema } = find(permit.target);
         const running = tokens.begin(permit);
-        onGone(() => running.abort(new AppError('cancelled')));
+        onGone(() => running.end(new AppError('cancelled')));
         try {
           return { status: 200, body: await answerOf(id, schema, body, running, defaultTimeoutMs) };
         } finally {
-          running.end();
+          running.done();
         }
       } catch (raised) {
         return failed(raised, newRequestId());
@@ -176,13 +176,16 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     id: string,
     schema: OperationSchema | undefined,
     body: unknown,
-    { permit, signal }: RunningUse,
+    running: RunningUse,
     timeoutMs: number,
   ): Promise<string> {
     // Without a schema it fails, whatever it is given.
     const input = schema ? (body ?? {}) : {};
-    const { operation } = permit.target;
-    const result = await worker.connections.operateToJson(id, operation, input, { timeoutMs, signal });
+    const { operation } = running.permit.target;
+    const result = await worker.connections.operateToJson(id, operation, input, {
+      timeoutMs,
+      asker: running,
+    });
     return `{"success":true,"result":${result}}`;
   }
 
@@ -195,10 +198,10 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     const isStream = schema !== undefined && isItemStream(request, operation, schema);
     const running = tokens.begin(permit);
     const onGone = () => {
-      if (!reply.raw.writableFinished) running.abort(new AppError('cancelled'));
+      if (!reply.raw.writableFinished) running.end(new AppError('cancelled'));
     };
     const done = () => {
-      running.end();
+      running.done();
       reply.raw.off('close', onGone);
     };
     reply.raw.once('close', onGone);
@@ -206,7 +209,7 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
       if (isStream) {
         const { signal } = running;
         const run = (input: unknown) =>
-          worker.connections.operate(id, operation, input, { timeoutMs, signal });
+          worker.connections.operate(id, operation, input, { timeoutMs, asker: running });
         // Its answer goes on after this.
         reply.raw.once('close', done);
         return await answerItemStream(request, reply, {

@@ -315,7 +315,7 @@ export class Worker {
       case 'operate': {
         const { connection, operation, input, timeoutMs } = message;
         this.#answer(message.request, (signal) =>
-          this.connections.operate(connection, operation, input, { timeoutMs, signal }),
+          this.connections.operate(connection, operation, input, { timeoutMs, asker: { signal } }),
         );
         break;
       }
@@ -449,7 +449,8 @@ export class Worker {
     this.#proofsFlush = undefined;
     if (!this.isConnected || this.#verdicts.size === 0) return;
     const items = [...this.#verdicts.values()];
-    this.#verdicts.clear();
+    // Not cleared: its outgrown tables would hold what was in them until the whole heap is collected.
+    this.#verdicts = new Map();
     for (let at = 0; at < items.length; at += itemsPerFrame)
       this.#handOver({ kind: 'verdicts', items: items.slice(at, at + itemsPerFrame) });
   }

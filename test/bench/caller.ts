@@ -160,7 +160,7 @@ async function fill(
   const abort = new AbortController();
   while (performance.now() < endsAt) {
     const sent = connections
-      .operate(name, operation, input(), { timeoutMs, signal: abort.signal })
+      .operate(name, operation, input(), { timeoutMs, asker: abort })
       .then(
         (result) => {
           const { results } = result as { results: { accepted: boolean }[] };

@@ -1,10 +1,11 @@
 import { setImmediate as breathe } from 'node:timers/promises';
 import { AppError } from '../../errors.ts';
+import { type CallContext, isAborted } from '../connector.ts';
 import type { RollingFile } from './rolling-file.ts';
 
 interface Waiting {
   readonly lines: readonly string[];
-  readonly signal: AbortSignal;
+  readonly context: CallContext;
   resolve(path: string): void;
   reject(error: unknown): void;
 }
@@ -40,9 +41,9 @@ export class LineQueue {
   }
 
   /** Writes the lines of one call, all or none; answers the file of the last. An aborted call writes nothing. */
-  append(lines: readonly string[], signal: AbortSignal): Promise<string> {
+  append(lines: readonly string[], context: CallContext): Promise<string> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ lines, signal, resolve, reject });
+      this.#waiting.push({ lines, context, resolve, reject });
       this.#draining ??= this.#drain();
     });
   }
@@ -84,7 +85,7 @@ export class LineQueue {
       const call = this.#waiting[at]!;
       if (together.length > 0 && count + call.lines.length > maxLinesTogether) break;
       if (this.#isClosed) call.reject(closedError());
-      else if (call.signal.aborted) call.reject(call.signal.reason);
+      else if (isAborted(call.context)) call.reject(call.context.signal.reason);
       else {
         together.push(call);
         count += call.lines.length;
@@ -117,7 +118,7 @@ export class LineQueue {
       // Nothing of them is in the file: each has its own chance, and its own error.
       else
         for (const call of together)
-          if (call.signal.aborted) call.reject(call.signal.reason);
+          if (isAborted(call.context)) call.reject(call.context.signal.reason);
           else await this.#write([call]);
     }
   }

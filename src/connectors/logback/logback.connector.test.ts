@@ -206,11 +206,14 @@ test('calls that are written together fail each for itself', async (t) => {
   const queue = new LineQueue(file);
   t.after(() => queue.close());
   const { signal } = new AbortController();
-  await queue.append(['zero\n'], signal);
+  await queue.append(['zero\n'], { signal });
   await mkdir(join(root, '2026-01-01.1.log'));
   const given = [['one\n'], ['two\n', 'three\n'], ['four\n', 'five\n'], ['six\n']];
   const cancelled = AbortSignal.abort(new Error('taken back'));
-  const calls = [...given.map((lines) => queue.append(lines, signal)), queue.append(['never\n'], cancelled)];
+  const calls = [
+    ...given.map((lines) => queue.append(lines, { signal })),
+    queue.append(['never\n'], { signal: cancelled }),
+  ];
   assert.equal(queue.figures.waiting, 5);
   const outcomes = await Promise.allSettled(calls);
   const path = join(root, '2026-01-01.0.log');
@@ -242,7 +245,7 @@ test('each of the calls that are written together learns its own file', async (t
   t.after(() => queue.close());
   const { signal } = new AbortController();
   const lines = Array.from({ length: 7 }, (_, at) => `line ${at}\n`);
-  const paths = await Promise.all(lines.map((line) => queue.append([line], signal)));
+  const paths = await Promise.all(lines.map((line) => queue.append([line], { signal })));
   assert.deepEqual(
     paths,
     [0, 0, 1, 1, 2, 2, 3].map((index) => join(root, `2026-01-01.${index}.log`)),

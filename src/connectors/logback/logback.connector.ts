@@ -54,14 +54,14 @@ export const logbackConnector = defineConnector<typeof logback, LiveLogback>(log
   },
 
   operations: {
-    async log(live, input, { signal }) {
+    log(live, input, context) {
       const nowMs = Date.now();
       const lines: string[] = [];
       for (const item of itemsOf<LogItem>(input)) {
         const event = item.timestampMs === undefined ? eventAt(nowMs, item) : (item as LogEvent);
         lines.push(wellFormedLine(live.layout(event)));
       }
-      return { written: lines.length, file: await live.lines.append(lines, signal) };
+      return live.lines.append(lines, context).then((file) => ({ written: lines.length, file }));
     },
   },
 

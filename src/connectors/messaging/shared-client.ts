@@ -91,7 +91,7 @@ function closedError(): AppError {
 }
 
 /** What an aborted signal says, as one of our errors. */
-export function abortError(signal: AbortSignal): AppError {
+export function abortError(signal: Pick<AbortSignal, 'reason'>): AppError {
   return signal.reason instanceof AppError
     ? signal.reason
     : new AppError('cancelled', undefined, { cause: signal.reason });

@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net';
 import type { Channel, ChannelModel, GetMessage, Message } from 'amqplib';
+import { Crowd, type CrowdMember } from '../../crowd.ts';
 import { AppError } from '../../errors.ts';
+import type { CallContext } from '../connector.ts';
 import { abortable, type Shareable, within } from '../messaging/shared-client.ts';
 import type { OutgoingMessage } from './amqp-message.ts';
 import {
@@ -26,8 +28,10 @@ const gatherFrom = 8;
 /** Longest that a message is kept for others to join it. */
 const gatherMs = 1;
 
-interface Pending {
+interface Pending extends CrowdMember {
   readonly message: OutgoingMessage;
+  /** In the order of sending. */
+  readonly number: number;
   returned?: AppError;
   settle(outcome: Outcome): void;
 }
@@ -161,12 +165,12 @@ export class AmqpSession implements Shareable {
    * taken. The first message of an exchange travels on a channel of its own: a refusal closes the channel,
    * and must not take others with it. The signal ends the wait for a channel, and for that first word.
    */
-  publish(message: OutgoingMessage, signal: AbortSignal): Outcome | Promise<Outcome> {
+  publish(message: OutgoingMessage, call: CallContext): Outcome | Promise<Outcome> {
     if (this.#ended) return this.#ended;
     if (this.#blocked !== undefined) return blockedBy(this.#blocked);
     const shared = this.#shared;
     if (shared && !shared.error && this.isProven(message)) return shared.publish(message);
-    return this.#publishCarefully(message, signal).catch(classifyRabbitMqError);
+    return this.#publishCarefully(message, call.signal).catch(classifyRabbitMqError);
   }
 
   async #publishCarefully(message: OutgoingMessage, signal: AbortSignal): Promise<Outcome> {
@@ -323,7 +327,9 @@ class ConfirmedChannel {
   error: AppError | undefined;
   readonly closed: Promise<void>;
   readonly #channel: ProtocolChannel;
-  readonly #pending = new Set<Pending>();
+  readonly #pending = new Crowd<Pending>();
+  /** How many messages there were. */
+  #count = 0;
   /** Pending and not sent yet, in order. */
   #gathered: Pending[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -357,6 +363,8 @@ class ConfirmedChannel {
       const unconfirmed = this.#pending.size - this.#gathered.length;
       const pending: Pending = {
         message,
+        number: this.#count++,
+        place: 0,
         settle: (outcome) => {
           this.#pending.delete(pending);
           resolve(outcome);
@@ -408,12 +416,16 @@ class ConfirmedChannel {
     if (!this.error) await closeQuietly(this.#channel);
   }
 
+  #inOrder(): Pending[] {
+    return [...this.#pending].sort((a, b) => a.number - b.number);
+  }
+
   #fail(error: AppError): void {
     if (this.error) return;
     this.error = error;
     clearTimeout(this.#timer);
     this.#gathered = [];
-    const all = [...this.#pending];
+    const all = this.#inOrder();
     // A refusal names no message, but for its size; only when there is a single one it is meant for sure.
     const isMeant = ({ message: { content } }: Pending) =>
       error.code === 'message_too_large' && error.message.includes(` ${content.length} `);
@@ -431,7 +443,7 @@ class ConfirmedChannel {
   /** A return says no number, but comes in order: it is for the first such message that has not had one. */
   #onReturn({ fields, content }: Message): void {
     const { exchange, routingKey, replyText } = fields as unknown as Record<string, string>;
-    for (const pending of this.#pending) {
+    for (const pending of this.#inOrder()) {
       const { method, content: sent } = pending.message;
       if (pending.returned || !method.mandatory) continue;
       if (method.exchange !== exchange || method.routingKey !== routingKey || !sent.equals(content)) continue;

@@ -1,8 +1,14 @@
 import { itemsOf } from '../../contract/one-or-many.ts';
 import { AppError } from '../../errors.ts';
-import { type ConnectorContext, defineConnector, type Stages } from '../connector.ts';
+import {
+  type CallContext,
+  type ConnectorContext,
+  defineConnector,
+  type Stages,
+  untilAborted,
+} from '../connector.ts';
 import { type HostOpening, type HostTarget, openOnAnyHost, testHosts } from '../messaging/host-failover.ts';
-import { abortable, SharedClient } from '../messaging/shared-client.ts';
+import { abortable, abortError, SharedClient } from '../messaging/shared-client.ts';
 import {
   composeMessage,
   describeMessage,
@@ -46,8 +52,8 @@ export const rabbitMqConnector = defineConnector<typeof rabbitMq, LiveRabbitMq>(
 
   operations: {
     // Closing ends the session, and with it whatever waits here: the call's own signal is enough.
-    publish: (live, input, { signal }) =>
-      input.messages === undefined ? publishOne(live, input, signal) : publishMany(live, input, signal),
+    publish: (live, input, call) =>
+      input.messages === undefined ? publishOne(live, input, call) : publishMany(live, input, call),
 
     async get(live, { queue, maxMessages = 1, acknowledge = false }, call) {
       const signal = AbortSignal.any([live.signal, call.signal]);
@@ -81,20 +87,17 @@ function opening(settings: RabbitMqSettings): HostOpening<HostTarget, AmqpSessio
   };
 }
 
-async function publishOne(
-  { config, session: shared }: LiveRabbitMq,
-  item: MessageInput,
-  signal: AbortSignal,
-) {
-  const session = shared.current ?? (await shared.get(signal));
-  const sent = session.publish(composeMessage(item, config), signal);
-  const outcome = sent instanceof Promise ? await abortable(sent, signal) : sent;
+async function publishOne({ config, session: shared }: LiveRabbitMq, item: MessageInput, call: CallContext) {
+  const session = shared.current ?? (await shared.get(call.signal));
+  const sent = session.publish(composeMessage(item, config), call);
+  const outcome =
+    sent instanceof Promise ? await untilAborted(call, sent, (reason) => abortError({ reason })) : sent;
   if (outcome) throw outcome;
   return { published: 1, results: [{ confirmed: true }] };
 }
 
-async function publishMany(live: LiveRabbitMq, input: PublishInput, signal: AbortSignal) {
-  const outcomes = await publishAll(live, itemsOf(input), signal);
+async function publishMany(live: LiveRabbitMq, input: PublishInput, call: CallContext) {
+  const outcomes = await publishAll(live, itemsOf(input), call);
   return {
     published: outcomes.filter((outcome) => outcome === undefined).length,
     results: outcomes.map((outcome) => {
@@ -112,9 +115,10 @@ const window = 1000;
 async function publishAll(
   { config, session: shared }: LiveRabbitMq,
   items: MessageInput[],
-  signal: AbortSignal,
+  call: CallContext,
 ): Promise<(AppError | undefined)[]> {
   const outcomes: (AppError | undefined | Promise<AppError | undefined>)[] = [];
+  const { signal } = call;
   let session = await shared.get(signal);
   let unreachable: AppError | undefined;
   for (const item of items) {
@@ -138,7 +142,7 @@ async function publishAll(
       continue;
     }
     const isProven = session.isProven(message);
-    const outcome = session.publish(message, signal);
+    const outcome = session.publish(message, call);
     outcomes.push(outcome);
     // What follows must not overtake a message that travels alone.
     if (!isProven) await outcome;

@@ -71,6 +71,9 @@ export class Watch implements DeploymentWatch {
   }
 
   end(): void {
+    // What is gone from a map may be held by a table that it has outgrown, until the whole heap is collected.
+    this.held = undefined;
+    this.wake = () => {};
     const others = this.#watches.get(this.connection)?.filter((other) => other !== this) ?? [];
     if (others.length > 0) this.#watches.set(this.connection, others);
     else this.#watches.delete(this.connection);

@@ -76,7 +76,7 @@ export async function deliver<Item>(
   encoder: Encoder<Item>,
   call: CallContext,
 ): Promise<LogResults> {
-  const outcomes = await outbox.send(items, encoder, call.signal);
+  const outcomes = await outbox.send(items, encoder, call);
   // What waited in the outbox has been given up by then.
   if (ended.aborted) throw abortReason(ended);
   // As nearly always.

@@ -53,7 +53,7 @@ test('a call that is longer than the queue waits for a channel that takes longer
   const opened = Promise.withResolvers<Channel>();
   const outbox = openOutbox(t, receiver, { open: () => opened.promise });
   const texts = numbers(500);
-  const sent = outbox.send(texts, asIs, never);
+  const sent = outbox.send(texts, asIs, { signal: never });
   await sleep(5 * waitForRoomMs);
   assert.equal(outbox.figures.queued, 10);
   opened.resolve(channelTo(receiver));
@@ -81,7 +81,7 @@ test('it waits as well for a channel that is opened anew', async (t) => {
     },
   );
   const texts = numbers(100);
-  assert.deepEqual(new Set(codesOf(await outbox.send(texts, asIs, never))), new Set(['sent']));
+  assert.deepEqual(new Set(codesOf(await outbox.send(texts, asIs, { signal: never }))), new Set(['sent']));
   assert.equal(written.join(''), texts.join(''));
 });
 
@@ -95,8 +95,8 @@ test('a call of which nothing is in the queue waits no longer than it may, whate
     },
   );
   const abort = new AbortController();
-  const first = outbox.send(numbers(10), asIs, abort.signal);
-  assert.deepEqual(codesOf(await outbox.send(['late'], asIs, never)), ['buffer_full']);
+  const first = outbox.send(numbers(10), asIs, abort);
+  assert.deepEqual(codesOf(await outbox.send(['late'], asIs, { signal: never })), ['buffer_full']);
   abort.abort();
   await assert.rejects(first, { code: 'cancelled' });
 });
@@ -113,7 +113,7 @@ test('a call that is longer than the queue ends when no channel can be opened', 
       },
     },
   );
-  const codes = codesOf(await outbox.send(numbers(40), asIs, never));
+  const codes = codesOf(await outbox.send(numbers(40), asIs, { signal: never }));
   assert.deepEqual(new Set(codes), new Set(['connection_refused', 'buffer_full']));
   // What waited while nothing was known of the target had its chance.
   assert.deepEqual(new Set(codes.slice(0, 20)), new Set(['connection_refused']));
@@ -143,7 +143,7 @@ test('after a refusal the rest of a call waits again as soon as the queue moves'
       return text;
     },
   };
-  const codes = codesOf(await outbox.send(texts, encoder, never));
+  const codes = codesOf(await outbox.send(texts, encoder, { signal: never }));
   assert.ok(codes.slice(0, 8).includes('buffer_full'), codes.join());
   assert.deepEqual(new Set(codes.slice(8)), new Set(['sent']), codes.join());
   assert.equal(written.join(''), texts.filter((_, at) => codes[at] === 'sent').join(''));
@@ -153,7 +153,7 @@ test('what is being written leaves its room in the queue to others', async (t) =
   const taken = Promise.withResolvers<void>();
   const receiver = { written: [], take: () => taken.promise };
   const outbox = openOutbox(t, receiver, { maxWaiting: 2, maxBatch: 1 });
-  const sent = outbox.send(numbers(4), asIs, never);
+  const sent = outbox.send(numbers(4), asIs, { signal: never });
   await sleep(5 * waitForRoomMs);
   assert.equal(outbox.figures.queued, 2);
   taken.resolve();
@@ -171,6 +171,6 @@ test('a loop that stood still refuses nothing for which room was made meanwhile'
     },
   });
   const texts = numbers(40);
-  assert.deepEqual(new Set(codesOf(await outbox.send(texts, asIs, never))), new Set(['sent']));
+  assert.deepEqual(new Set(codesOf(await outbox.send(texts, asIs, { signal: never }))), new Set(['sent']));
   assert.equal(written.join(''), texts.join(''));
 });

@@ -1,4 +1,5 @@
 import { AppError } from '../../errors.ts';
+import { type CallContext, isAborted, whenAborted } from '../connector.ts';
 import type { PlainRows } from './plain-rows.ts';
 import { maxSpareLength } from './spare-buffers.ts';
 
@@ -142,29 +143,27 @@ export class Outbox {
 
   /**
    * Sends the items in order; answers for each why it was not sent, or undefined. An item is encoded
-   * when its turn has come, so that a long list is not in memory twice. Rejects with the signal's
-   * reason; what was being written by then may still arrive.
+   * when its turn has come, so that a long list is not in memory twice. Rejects with the reason for which
+   * whoever asks has gone; what was being written by then may still arrive.
    */
   async send<Item>(
     items: readonly Item[],
     encoder: Encoder<Item>,
-    signal: AbortSignal,
+    asker: CallContext,
   ): Promise<(AppError | undefined)[]> {
     const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
     const outcomes = new Array<AppError | undefined>(items.length).fill(undefined);
     const call: Call = { outcomes, entries: [], unsettled: 0, isComplete: false, finish };
-    const onAbort = () => {
-      for (const entry of call.entries) this.#giveUp(entry, abortReason(signal));
-    };
-
-    this.#checkOpen(signal);
-    signal.addEventListener('abort', onAbort, { once: true });
+    this.#checkOpen(asker);
+    const forget = whenAborted(asker, () => {
+      for (const entry of call.entries) this.#giveUp(entry, abortReason(asker.signal));
+    });
     try {
       let stoodAt: number | undefined;
       let hasWaited = false;
       for (let at = 0; at < items.length; at++) {
         try {
-          if (hasWaited) this.#checkOpen(signal);
+          if (hasWaited) this.#checkOpen(asker);
           const row = this.#enqueuePlain(items, at, encoder, call);
           if (row > 0) {
             at += row - 1;
@@ -174,7 +173,7 @@ export class Outbox {
           const frame = made instanceof Promise ? await made : made;
           if (made instanceof Promise) {
             hasWaited = true;
-            this.#checkOpen(signal);
+            this.#checkOpen(asker);
           }
           if (typeof frame === 'string') {
             const count = this.#enqueueRow(items, at, frame, encoder, call);
@@ -197,10 +196,10 @@ export class Outbox {
       }
       call.isComplete = true;
       if (call.unsettled > 0) await finished;
-      if (signal.aborted) throw abortReason(signal);
+      if (isAborted(asker)) throw abortReason(asker.signal);
       return outcomes;
     } finally {
-      signal.removeEventListener('abort', onAbort);
+      forget();
     }
   }
 
@@ -224,9 +223,9 @@ export class Outbox {
     this.#head = 0;
   }
 
-  #checkOpen(signal: AbortSignal): void {
+  #checkOpen(asker: CallContext): void {
     if (this.#stop.signal.aborted) throw closedError();
-    if (signal.aborted) throw abortReason(signal);
+    if (isAborted(asker)) throw abortReason(asker.signal);
   }
 
   // ---- room ----

@@ -1,6 +1,5 @@
-import type { CallContext, Logger } from '../connectors/connector.ts';
+import { type CallContext, type Logger, untilAborted } from '../connectors/connector.ts';
 import { AppError } from '../errors.ts';
-import { untilAborted } from './deadline.ts';
 import { type LiveClient, toClientError } from './live-client.ts';
 import { checkInput } from './operation-input.ts';
 import type { Scrubbing } from './scrubbing.ts';
@@ -62,7 +61,7 @@ export class OperationRuns {
     deliver: Deliver<Result>,
   ): Promise<Result> {
     const startedAt = performance.now();
-    await opened(slot, timeoutMs, asker?.signal);
+    await opened(slot, timeoutMs, asker);
     const leftMs = Math.max(1, timeoutMs - (performance.now() - startedAt));
     return this.#runNow(slot, operation, input, { timeoutMs: leftMs, asker }, deliver);
   }
@@ -139,11 +138,11 @@ export class OperationRuns {
 }
 
 /** Waits for a first client that is being opened, within the operation's own time. */
-async function opened(slot: Slot, timeoutMs: number, signal?: AbortSignal): Promise<void> {
+async function opened(slot: Slot, timeoutMs: number, asker?: CallContext): Promise<void> {
   const deadline = AbortSignal.timeout(timeoutMs);
-  const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
+  const signal = asker?.signal;
   try {
-    await untilAborted(slot.working!, either);
+    await untilAborted({ signal: signal ? AbortSignal.any([signal, deadline]) : deadline }, slot.working!);
   } catch {
     if (signal?.aborted) throw signal.reason instanceof AppError ? signal.reason : new AppError('cancelled');
     throw new AppError('target_timeout', `The client was not open within ${timeoutMs} ms`);

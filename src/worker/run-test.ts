@@ -1,4 +1,4 @@
-import type { ConnectorContext, StageNote, Stages } from '../connectors/connector.ts';
+import { type ConnectorContext, type StageNote, type Stages, untilAborted } from '../connectors/connector.ts';
 import { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
 import type { ConfigOf, ConnectionType } from '../contract/connection-type.ts';
 import {
@@ -10,7 +10,6 @@ import {
 } from '../contract/worker-protocol.ts';
 import { AppError, ERRORS, type ErrorCode } from '../errors.ts';
 import { loggableError } from '../loggable-error.ts';
-import { untilAborted } from './deadline.ts';
 import {
   type ClientSurroundings,
   type ConnectionIdentity,
@@ -147,7 +146,7 @@ export async function runTest(
   signal?.addEventListener('abort', onAbort, { once: true });
 
   try {
-    prepared = await untilAborted(prepareConnection(surroundings, request, request), controller.signal);
+    prepared = await untilAborted(controller, prepareConnection(surroundings, request, request));
     warnings.push(...prepared.warnings);
     const { connector, config, scrubbing } = prepared;
     const context: ConnectorContext = {
@@ -165,7 +164,7 @@ export async function runTest(
       },
     };
     const testing = (async () => connector.test(config as ConfigOf<ConnectionType>, stages, context))();
-    await untilAborted(testing, controller.signal);
+    await untilAborted(controller, testing);
   } catch (error) {
     if (!isOver) {
       const reason = controller.signal.aborted ? controller.signal.reason : error;

@@ -63,11 +63,13 @@ export async function writesBench(context: BenchContext): Promise<Figure[]> {
       bare: async () => keep(latency.bare, await insert(1, sliceMs / 2)),
       product: async () => keep(latency.product, await create(1, sliceMs)),
     });
+    // Long enough that each slice has its share of checkpoints and collections.
+    const longMs = 2 * sliceMs;
     const throughput = await interleave(rounds, {
-      bare: async () => (await insert(64, sliceMs)).perSecond,
-      product: async () => (await create(64, sliceMs)).perSecond,
+      bare: async () => (await insert(64, longMs)).perSecond,
+      product: async () => (await create(64, longMs)).perSecond,
       sameRows: async () => {
-        const result = await insert(64, sliceMs, 'same-rows');
+        const result = await insert(64, longMs, 'same-rows');
         next += result.requests;
         return result.perSecond;
       },

@@ -1,4 +1,5 @@
 import { AppError } from '../../errors.ts';
+import { untilAborted as untilCallAborted } from '../connector.ts';
 
 /** What a signal was aborted for, as an error of ours. */
 export function abortReason(signal: AbortSignal): AppError {
@@ -37,21 +38,7 @@ export async function within<T>(
 
 /** The work's outcome, or the rejection at the abort; the work itself goes on. */
 export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(abortReason(signal));
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-    work.then(
-      (value) => {
-        signal.removeEventListener('abort', onAbort);
-        resolve(value);
-      },
-      (error: unknown) => {
-        signal.removeEventListener('abort', onAbort);
-        reject(error);
-      },
-    );
-  });
+  return untilCallAborted({ signal }, work, () => abortReason(signal));
 }
 
 /** Waits; rejects when aborted. */

@@ -1,4 +1,5 @@
 import { AppError } from '../../errors.ts';
+import { untilAborted } from '../connector.ts';
 
 /** A connection that many callers use at once. */
 export interface Shareable {
@@ -99,24 +100,7 @@ export function abortError(signal: Pick<AbortSignal, 'reason'>): AppError {
 
 /** The work's outcome, or the signal's reason as soon as it aborts; the work itself goes on. */
 export function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(abortError(signal));
-    if (signal.aborted) {
-      work.catch(() => {});
-      return onAbort();
-    }
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(
-      (value) => {
-        signal.removeEventListener('abort', onAbort);
-        resolve(value);
-      },
-      (error: unknown) => {
-        signal.removeEventListener('abort', onAbort);
-        reject(error);
-      },
-    );
-  });
+  return untilAborted({ signal }, work, () => abortError(signal));
 }
 
 /** As `abortable`, and fails with `error` after `timeoutMs`; 0: no limit. */

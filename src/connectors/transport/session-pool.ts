@@ -1,4 +1,5 @@
 import { AppError } from '../../errors.ts';
+import { untilAborted as untilCallAborted } from '../connector.ts';
 
 /** A session with a server that one caller uses at a time. */
 export interface PooledSession {
@@ -190,10 +191,5 @@ export function abortError(signal: AbortSignal): AppError {
 
 /** Waits for `work`, but not beyond the signal; what `work` does later is ignored. */
 export function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(abortError(signal));
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
+  return untilCallAborted({ signal }, work, () => abortError(signal));
 }

@@ -78,7 +78,7 @@ export async function startSearchNode(
   const classPath = (await mavenJars(title, artifacts)).join(delimiter);
   const directory = await privateDirectory(product);
   const host = '127.0.0.1';
-  const [port, transportPort] = [await lastingPort(), await lastingPort()];
+  let [port, transportPort] = [await lastingPort(), await lastingPort()];
   let daemon: Daemon | undefined;
 
   const start = async () => {
@@ -110,12 +110,19 @@ export async function startSearchNode(
     await end();
     await directory.remove();
   };
-  try {
-    await start();
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+  for (let attempt = 1; ; attempt++)
+    try {
+      await start();
+      break;
+    } catch (error) {
+      // It takes seconds to bind, in which another test's server may have come to the same port.
+      if (attempt === 3 || !/already in use/i.test(String(error))) {
+        await stop();
+        throw error;
+      }
+      await end();
+      [port, transportPort] = [await lastingPort(), await lastingPort()];
+    }
   const ask: SearchNode['ask'] = async (method, path, body) => {
     const response = await fetch(`http://${host}:${port}${path}`, {
       method,

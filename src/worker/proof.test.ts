@@ -180,6 +180,18 @@ test('operations tell of an unreachable target, but not every failure is one', a
   assert.deepEqual(reports, ['connection_refused', 'connected']);
 });
 
+test('an operation that succeeds ends a hold: the account is not locked', async (t) => {
+  const { proof, pass, reports, trips } = setUp(t);
+  proof.request();
+  await pass(0);
+  proof.hold(60_000);
+  proof.noteOperation();
+  proof.request();
+  await pass(0);
+  assert.equal(trips(), 2);
+  assert.deepEqual(reports, ['connected', 'connected']);
+});
+
 test('stopped it proves no more', async (t) => {
   const { proof, pass, trips } = setUp(t);
   proof.stop();

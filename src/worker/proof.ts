@@ -108,6 +108,7 @@ export class Proof {
     // Nearly every one: the target was there and is there.
     if (!error && this.#outcome?.ok && !this.#asked) {
       this.#lastSuccessAt = this.#now();
+      this.#notBefore = 0;
       this.#ensureTimer();
     } else if (!error) this.#settle({ ok: true });
     else if (unreachable.has(error.code)) {

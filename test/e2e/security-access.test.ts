@@ -44,7 +44,8 @@ async function queriesOf(work: () => Promise<unknown>): Promise<number> {
   let count = 0;
   for (const name of ['all', 'get', 'write'] as const)
     (db as unknown as Record<string, unknown>)[name] = (...given: unknown[]) => {
-      count += 1;
+      // The workers' last contact is stored every five seconds, whoever asks for what.
+      if (!new Error().stack!.includes('storeLastSeen')) count += 1;
       return (original[name] as (...all: unknown[]) => unknown).apply(db, given);
     };
   try {

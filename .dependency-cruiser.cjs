@@ -21,7 +21,7 @@ module.exports = {
     ),
     rule(
       'connectors-stand-alone',
-      'A connector knows its own folder, the live interface, the contract, the errors and the crowd; syslog and graylog share their delivery.',
+      'A connector knows its own folder, the live interface, the contract, the errors, the crowd and lives; syslog and graylog share their delivery.',
       { path: '^src/connectors/([^/]+)/.+', pathNot: '\\.test\\.ts$' },
       {
         path: '^src/',
@@ -34,7 +34,7 @@ module.exports = {
           '^src/connectors/http/',
           '^src/trust-material/keystore\\.ts$',
           '^src/contract/',
-          '^src/(errors|crowd)\\.ts$',
+          '^src/(errors|crowd|life)\\.ts$',
         ],
       },
     ),

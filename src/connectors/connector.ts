@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { ConfigOf, ConnectionType, InputOf, OutputOf, TlsFields } from '../contract/connection-type.ts';
 import type { StageName } from '../contract/worker-protocol.ts';
-import type { AppError } from '../errors.ts';
+import { AppError } from '../errors.ts';
 import type { KnownHostKeys } from './transport/known-host-keys.ts';
 
 /**
@@ -66,14 +66,17 @@ export function whenAborted(call: CallContext, listener: (reason: unknown) => vo
   return () => signal.removeEventListener('abort', onAbort);
 }
 
-/** The value of the work, or what `failure` makes of the reason of an abort that comes first; the work itself goes on. */
-export function untilAborted<T>(
-  call: CallContext,
-  work: Promise<T>,
-  failure: (reason: unknown) => unknown = (reason) => reason,
-): Promise<T> {
+/** What a call was aborted for, as an error of ours. */
+export function abortError(reason: unknown): AppError {
+  if (reason instanceof AppError) return reason;
+  const isLate = (reason as { name?: unknown } | undefined)?.name === 'TimeoutError';
+  return new AppError(isLate ? 'target_timeout' : 'cancelled', undefined, { cause: reason });
+}
+
+/** The value of the work, or the rejection at an abort that comes first; the work itself goes on. */
+export function untilAborted<T>(call: CallContext, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    const forget = whenAborted(call, (reason) => reject(failure(reason)));
+    const forget = whenAborted(call, (reason) => reject(abortError(reason)));
     work.then(
       (value) => {
         forget();

@@ -8,8 +8,8 @@ import type {
   Verdict,
 } from '../contract/worker-protocol.ts';
 import { AppError } from '../errors.ts';
+import { Life } from '../life.ts';
 import { loggableError } from '../loggable-error.ts';
-import { Life } from './life.ts';
 import { Limiter } from './limiter.ts';
 import {
   buildClient,

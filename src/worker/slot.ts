@@ -1,8 +1,8 @@
 import type { KnownHostKeys } from '../connectors/transport/known-host-keys.ts';
 import type { DesiredConnection, HealthReport, Verdict } from '../contract/worker-protocol.ts';
 import type { AppError } from '../errors.ts';
+import type { Life } from '../life.ts';
 import { HealthRecord } from './health-record.ts';
-import type { Life } from './life.ts';
 import type { LiveClient, Refusal } from './live-client.ts';
 import type { LiveState, Revision } from './plan.ts';
 import type { Proof, ProofOutcome } from './proof.ts';

@@ -3,7 +3,7 @@ import { foldName } from '../contract/validation.ts';
 import type { UsageToken } from '../contract/worker-protocol.ts';
 import { Crowd, type CrowdMember } from '../crowd.ts';
 import { AppError } from '../errors.ts';
-import { Life } from './life.ts';
+import { Life } from '../life.ts';
 
 /** What a request wants to use. */
 export type UseTarget = Readonly<Record<'project' | 'connection' | 'operation', string>>;

@@ -9,7 +9,8 @@ import rhea, {
   type Session,
 } from 'rhea';
 import { AppError } from '../../errors.ts';
-import { abortable, abortError, within } from '../messaging/shared-client.ts';
+import { abortError, untilAborted } from '../connector.ts';
+import { within } from '../messaging/shared-client.ts';
 import { classifyActiveMqError } from './activemq-errors.ts';
 import { type ActiveMqSettings, type BrokerTarget, uniqueClientId } from './activemq-settings.ts';
 import { discardAborted } from './amqp-aborts.ts';
@@ -289,7 +290,7 @@ export class AmqpSession implements BrokerSession {
       const ended = this.#settled<void>((resolve) => {
         forget = resolve;
       });
-      await abortable(Promise.race([full, over, ended]), signal);
+      await untilAborted({ signal }, Promise.race([full, over, ended]));
       isFull = true;
       const messages = taken.map(({ message }) => describeMessage(message));
       if (transaction && taken.length > 0) await this.#request(transaction.declare(), signal);
@@ -478,12 +479,12 @@ export class AmqpSession implements BrokerSession {
         awake = () => resolve();
         for (const each of signs) sender.on(each, awake);
       });
-      await abortable(sign, signal).finally(() => {
+      await untilAborted({ signal }, sign).finally(() => {
         for (const each of signs) sender.off(each, awake);
       });
     }
     if (this.#ended) throw this.#ended;
-    if (signal.aborted) throw abortError(signal);
+    if (signal.aborted) throw abortError(signal.reason);
     const { promise: settled, resolve, reject } = Promise.withResolvers<void>();
     this.#pending.set(sender.send(message), { settled, resolve, reject });
     onLeave();

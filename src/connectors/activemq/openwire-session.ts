@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import { AppError } from '../../errors.ts';
+import { untilAborted } from '../connector.ts';
 import { describeBytes } from '../messaging/message-body.ts';
-import { abortable, within } from '../messaging/shared-client.ts';
+import { within } from '../messaging/shared-client.ts';
 import { classifyActiveMqError } from './activemq-errors.ts';
 import { type ActiveMqSettings, type BrokerTarget, uniqueClientId } from './activemq-settings.ts';
 import {
@@ -146,7 +147,7 @@ export class OpenWireSession implements BrokerSession {
     const outcomes: Promise<SendOutcome>[] = [];
     for (const message of messages) {
       if (outcomes.length >= window) await outcomes[outcomes.length - window];
-      await abortable(this.#connection.drained(), signal);
+      await untilAborted({ signal }, this.#connection.drained());
       const sequence = ++this.#sequence;
       const timestamp = Date.now();
       const work = this.#connection.send(
@@ -210,7 +211,7 @@ export class OpenWireSession implements BrokerSession {
         () => taken.length,
         () => connection.prompt(consumer, destination, maxMessages),
       );
-      await abortable(Promise.race([full, over]), signal).finally(() => {
+      await untilAborted({ signal }, Promise.race([full, over])).finally(() => {
         clearTimeout(timer);
         stopPrompting();
       });

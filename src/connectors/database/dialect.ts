@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { AppError } from '../../errors.ts';
-import type { Network, StageNote, Stages } from '../connector.ts';
+import { abortError, type Network, type StageNote, type Stages } from '../connector.ts';
 import { describeTls } from '../transport/describe-tls.ts';
 
 export interface Host {
@@ -210,7 +210,7 @@ export function readChunk(
     };
     const onError = (cause: Error) => finish(new AppError('connection_lost', undefined, { cause }));
     const onEnd = () => finish(new AppError('connection_lost', 'the server closed the connection at once'));
-    const onAbort = () => finish(abortReason(limits.signal));
+    const onAbort = () => finish(abortError(limits.signal.reason));
     const timer = setTimeout(
       () => finish(new AppError('target_timeout', `the server said nothing within ${limits.timeoutMs} ms`)),
       limits.timeoutMs,
@@ -229,7 +229,7 @@ export async function withinTime<T>(
   let onAbort: (() => void) | undefined;
   let timer: NodeJS.Timeout | undefined;
   const stopped = new Promise<never>((_, reject) => {
-    onAbort = () => reject(abortReason(signal));
+    onAbort = () => reject(abortError(signal.reason));
     timer = setTimeout(() => reject(late()), Math.min(timeoutMs, 2_147_483_647));
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
@@ -241,13 +241,6 @@ export async function withinTime<T>(
     clearTimeout(timer);
     if (onAbort) signal.removeEventListener('abort', onAbort);
   }
-}
-
-/** Why a signal was aborted, as an error of ours. */
-export function abortReason(signal: AbortSignal): AppError {
-  return signal.reason instanceof AppError
-    ? signal.reason
-    : new AppError('cancelled', undefined, { cause: signal.reason });
 }
 
 /** What a broken socket means, whichever driver tells it; undefined for other errors. */

@@ -1,7 +1,8 @@
 import { MongoClient, type TopologyDescriptionChangedEvent } from 'mongodb';
 import { AppError } from '../../errors.ts';
+import { abortError } from '../connector.ts';
 import type { Shareable } from '../messaging/shared-client.ts';
-import { abortReason, withinTime } from './dialect.ts';
+import { withinTime } from './dialect.ts';
 import { classifyMongoError, failureOfAll } from './mongodb-errors.ts';
 import { addressOf, type MongoSettings, throughRelay } from './mongodb-settings.ts';
 import type { PoolFigures } from './pool.ts';
@@ -91,7 +92,7 @@ export class MongoSession implements Shareable {
   }
 
   async #connect(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) throw abortReason(signal);
+    if (signal.aborted) throw abortError(signal.reason);
     const hopeless = Promise.withResolvers<never>();
     hopeless.promise.catch(() => {});
     // The driver itself would ask again until the time is over, whatever the servers say.

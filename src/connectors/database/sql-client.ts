@@ -1,8 +1,7 @@
 import { AppError } from '../../errors.ts';
-import type { CallContext, ConnectorContext, Stages } from '../connector.ts';
+import { abortError, type CallContext, type ConnectorContext, type Stages } from '../connector.ts';
 import type { DatabaseClient, DatabaseConfig, DatabaseDriver, DatabaseTarget } from './database-client.ts';
 import {
-  abortReason,
   type DialectSettings,
   type SqlDialect,
   type SqlSession,
@@ -147,7 +146,7 @@ class SqlClient implements DatabaseClient {
     const lease = await this.#pool.acquire(signal);
     if (signal.aborted) {
       giveBack(lease);
-      throw abortReason(signal);
+      throw abortError(signal.reason);
     }
     return new Promise((resolve, reject) => {
       let isStopped = false;
@@ -162,7 +161,7 @@ class SqlClient implements DatabaseClient {
         this.#cancel(lease);
         reject(reason);
       };
-      const onAbort = () => stop(abortReason(signal));
+      const onAbort = () => stop(abortError(signal.reason));
       signal.addEventListener('abort', onAbort, { once: true });
       if (timeoutMs) timer = setTimeout(() => stop(overTime(timeoutMs)), timeoutMs);
       work(lease.resource).then(

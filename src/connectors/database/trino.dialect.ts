@@ -1,11 +1,10 @@
 import type { Socket } from 'node:net';
 import { AppError, type ErrorCode } from '../../errors.ts';
-import type { Stages } from '../connector.ts';
+import { abortError, type Stages } from '../connector.ts';
 import { adopt, end, type HttpConnection } from '../http/http-connections.ts';
 import { classifyHttpError } from '../http/http-errors.ts';
 import { type Answer, exchange, type HeaderLines } from '../http/http-exchange.ts';
 import {
-  abortReason,
   type DialectSettings,
   dialInTurn,
   type ExecuteAnswer,
@@ -147,7 +146,7 @@ class TrinoSession implements SqlSession {
 
   /** Asks for the version, and whether we are let in. */
   async enter(signal: AbortSignal): Promise<void> {
-    const onAbort = () => this.#ended.abort(abortReason(signal));
+    const onAbort = () => this.#ended.abort(abortError(signal.reason));
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
     try {

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { AppError } from '../../errors.ts';
-import { abortError } from '../transport/session-pool.ts';
+import { abortError } from '../connector.ts';
 
 /** A reply of an SMTP server (RFC 5321 4.2). */
 export interface SmtpReply {
@@ -34,7 +34,7 @@ export function exchange(
       socket.on('error', ignore).destroy();
       reject(error);
     };
-    const onAbort = () => finish(abortError(signal));
+    const onAbort = () => finish(abortError(signal.reason));
     const onError = (error: Error) => finish(error);
     const onEnd = () =>
       finish(

@@ -3,7 +3,8 @@ import { Readable } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import SMTPConnection, { type SMTPConnectionSendInfo } from 'nodemailer/lib/smtp-connection';
 import { AppError } from '../../errors.ts';
-import { abortError, type PooledSession } from '../transport/session-pool.ts';
+import { abortError } from '../connector.ts';
+import type { PooledSession } from '../transport/session-pool.ts';
 import type { MailMessage } from './mail-message.ts';
 import { classifySmtpError, refusedGreeting, tlsNotOffered } from './smtp-errors.ts';
 import { exchange } from './smtp-reply.ts';
@@ -254,7 +255,7 @@ export class SmtpSession implements PooledSession {
         else resolve(value as T);
       };
       const onAbort = () => {
-        finish(abortError(signal));
+        finish(abortError(signal.reason));
         this.destroy();
       };
       if (this.#ended !== undefined) return reject(this.#ended);

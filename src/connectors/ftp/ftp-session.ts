@@ -4,8 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionOptions, connect as connectTls, TLSSocket } from 'node:tls';
 import { Client, type FileInfo, type FTPContext, FTPError, type FTPResponse } from 'basic-ftp';
 import { AppError } from '../../errors.ts';
-import type { Network } from '../connector.ts';
-import { abortError } from '../transport/session-pool.ts';
+import { abortError, type Network } from '../connector.ts';
 import type { Entry, FileSession, ListOutput } from './file-session.ts';
 import { classifyFtpError } from './ftp-errors.ts';
 import { checkInside, join, splitPath } from './remote-path.ts';
@@ -439,7 +438,7 @@ export class FtpSession implements FileSession {
   #run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const onAbort = () => {
-        reject(abortError(signal));
+        reject(abortError(signal.reason));
         this.destroy();
       };
       if (signal.aborted) return onAbort();

@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConnectionOptions } from 'node:tls';
 import type { ConfigOf } from '../../contract/connection-type.ts';
 import { AppError } from '../../errors.ts';
-import { type ConnectorContext, defineConnector, type Stages } from '../connector.ts';
+import { abortError, type ConnectorContext, defineConnector, type Stages } from '../connector.ts';
 import { describeTls } from '../transport/describe-tls.ts';
-import { abortError, SessionPool } from '../transport/session-pool.ts';
+import { SessionPool } from '../transport/session-pool.ts';
 import { classifySshError } from '../transport/ssh-errors.ts';
 import { readSshSettings, SshSession, type SshSettings } from '../transport/ssh-session.ts';
 import { isHandshakeCutOff } from '../transport/tls-errors.ts';
@@ -142,7 +142,7 @@ async function transfer<T>(live: LiveFtp, signal: AbortSignal, work: Work<T>): P
       const isBroken = code === 'connection_lost' || code === 'target_busy';
       if (!isBroken || attempt >= live.retries || either.aborted) throw error;
       await sleep(Math.min(100 * 2 ** attempt, 2000), undefined, { signal: either }).catch(() => {
-        throw abortError(either);
+        throw abortError(either.reason);
       });
     }
   }

@@ -10,10 +10,8 @@ import {
   initProducerIdV4,
   listOffsetsV5,
   listOffsetsV7,
-  type MessageRecord,
   metadataV9,
   metadataV12,
-  NumericMap,
   produceV3,
   produceV7,
   produceV9,
@@ -29,9 +27,10 @@ import {
   Writer,
 } from '@platformatic/kafka';
 import { AppError } from '../../errors.ts';
-import { abortReason, untilAborted } from './deadline.ts';
+import { abortError, untilAborted } from '../connector.ts';
 import { BrokerError, brokerErrors, classifyKafkaError } from './kafka-errors.ts';
 import { addressOf, type Broker, type KafkaSettings } from './kafka-settings.ts';
+import { type BatchSequence, type KafkaRecord, recordBatch } from './record-batch.ts';
 
 /** Versions we speak of each request, best first; Kafka 2.4 to 4 know one of each. */
 const versions = {
@@ -68,26 +67,14 @@ export interface Metadata {
   }[];
 }
 
-/** A record as the library's encoder takes it. */
-export interface ProduceRecord {
-  readonly key: Buffer | null;
-  readonly value: Buffer | null;
-  readonly headers: ReadonlyMap<Buffer, Buffer>;
-  readonly timestamp: bigint;
-  readonly topic: string;
-  readonly partition: number;
-}
-
 export interface ProduceRequest {
   readonly topic: string;
   readonly partition: number;
-  readonly records: readonly ProduceRecord[];
+  readonly records: readonly KafkaRecord[];
   readonly acks: -1 | 0 | 1;
   readonly timeoutMs: number;
   readonly compression: KafkaSettings['compression'];
-  readonly sequence:
-    | { readonly producerId: bigint; readonly epoch: number; readonly first: number }
-    | undefined;
+  readonly sequence: BatchSequence | undefined;
 }
 
 export interface FetchedPartition {
@@ -95,6 +82,8 @@ export interface FetchedPartition {
   readonly highWatermark: bigint;
   readonly batches: readonly RecordsBatch[];
 }
+
+type CreateRequest = () => Writer | Promise<Writer>;
 
 interface Candidate {
   readonly api: { readonly key: number; readonly version: number };
@@ -194,7 +183,7 @@ export class BrokerConnection {
       }
     });
     try {
-      const { sessionLifetimeMs } = await this.#orLost(untilAborted(answer, signal));
+      const { sessionLifetimeMs } = await this.#orLost(untilAborted({ signal }, answer));
       if (sessionLifetimeMs > 0n) this.#expiresAt = Date.now() + Number(sessionLifetimeMs) * 0.8;
       return sasl.mechanism;
     } catch (error) {
@@ -231,24 +220,13 @@ export class BrokerConnection {
 
   /** Sends one batch; the offset of its first message, undefined with acks 0. Throws `BrokerError`. */
   async produce(request: ProduceRequest, timeoutMs: number): Promise<bigint | undefined> {
-    const { topic, partition, records, acks, compression, sequence } = request;
-    const messages = records as unknown as MessageRecord[];
-    const options = {
-      compression,
-      ...(sequence
-        ? {
-            producerId: sequence.producerId,
-            producerEpoch: sequence.epoch,
-            sequences: new NumericMap([[`${topic}:${partition}`, sequence.first]]),
-          }
-        : {}),
-    };
     const api = this.#best(versions.produce);
-    const answer = await this.#request(api.api, [acks, request.timeoutMs, messages, options], {
+    const answer = await this.#request(api.api, [request.acks, request.timeoutMs, []], {
       timeoutMs,
       tolerant: true,
+      create: () => produceRequest(request, api.api.version >= firstFlexibleProduce),
     });
-    if (typeof answer === 'boolean' || acks === 0) return undefined;
+    if (typeof answer === 'boolean' || request.acks === 0) return undefined;
     const stored = answer.responses[0]?.partitionResponses[0];
     if (!stored) throw this.#fail(new AppError('protocol_error', 'The broker answered for no partition'));
     if (stored.errorCode !== 0) {
@@ -356,10 +334,10 @@ export class BrokerConnection {
   #request<A extends unknown[], R>(
     api: API<A, R>,
     args: A,
-    options: { timeoutMs?: number; signal?: AbortSignal; tolerant?: boolean },
+    options: { timeoutMs?: number; signal?: AbortSignal; tolerant?: boolean; create?: CreateRequest },
   ): Promise<R> {
-    const { timeoutMs = this.#settings.requestTimeoutMs, signal, tolerant } = options;
-    if (signal?.aborted) return Promise.reject(abortReason(signal));
+    const { timeoutMs = this.#settings.requestTimeoutMs, signal, tolerant, create } = options;
+    if (signal?.aborted) return Promise.reject(abortError(signal.reason));
     const answer = new Promise<R>((resolve, reject) => {
       const done = (error: Error | null, value?: R) => {
         if (!error) resolve(value!);
@@ -367,26 +345,38 @@ export class BrokerConnection {
         else reject(findBrokerError(error) ?? error);
       };
       (api as unknown as (link: Connection, ...args: unknown[]) => void)(
-        this.#link({ timeoutMs }),
+        this.#link({ timeoutMs, create }),
         ...args,
         done,
       );
     });
-    return signal ? untilAborted(answer, signal) : answer;
+    return signal ? untilAborted({ signal }, answer) : answer;
   }
 
-  /** What the library's requests take for a connection: they use nothing but `send`. */
-  #link({ timeoutMs }: { timeoutMs: number }): Connection {
+  /**
+   * What the library's requests take for a connection: they use nothing but `send`. A request that is
+   * given to it is sent in place of what they make of their arguments.
+   */
+  #link({ timeoutMs, create: given }: { timeoutMs: number; create?: CreateRequest | undefined }): Connection {
     const send = (
       apiKey: number,
       apiVersion: number,
-      create: () => Writer | Promise<Writer>,
+      create: CreateRequest,
       parse: ResponseParser<unknown>,
       hasTaggedRequest: boolean,
       hasTaggedAnswer: boolean,
       settle: (error: Error | null, answer?: unknown) => void,
     ) => {
-      this.#send({ apiKey, apiVersion, create, parse, hasTaggedRequest, hasTaggedAnswer, settle, timeoutMs });
+      this.#send({
+        apiKey,
+        apiVersion,
+        create: given ?? create,
+        parse,
+        hasTaggedRequest,
+        hasTaggedAnswer,
+        settle,
+        timeoutMs,
+      });
     };
     return { send } as unknown as Connection;
   }
@@ -394,7 +384,7 @@ export class BrokerConnection {
   async #send(request: {
     apiKey: number;
     apiVersion: number;
-    create: () => Writer | Promise<Writer>;
+    create: CreateRequest;
     parse: ResponseParser<unknown>;
     hasTaggedRequest: boolean;
     hasTaggedAnswer: boolean;
@@ -506,6 +496,32 @@ export class BrokerConnection {
       }),
     ]);
   }
+}
+
+/** From this version on lengths are compact, and fields may be added (KIP-482). */
+const firstFlexibleProduce = 9;
+
+/** A request to store one batch. */
+async function produceRequest(request: ProduceRequest, isFlexible: boolean): Promise<Writer> {
+  const { topic, partition, records, acks, timeoutMs, compression, sequence } = request;
+  const batch = await recordBatch(records, compression, sequence);
+  const writePartition = (writer: Writer) => {
+    writer.appendInt32(partition);
+    if (isFlexible) writer.appendUnsignedVarInt(batch.length + 1);
+    else writer.appendInt32(batch.length);
+    writer.append(batch);
+  };
+  const writeTopic = (writer: Writer) => {
+    writer.appendString(topic, isFlexible).appendArray([undefined], writePartition, isFlexible, isFlexible);
+  };
+  const writer = Writer.create()
+    .appendString(null, isFlexible)
+    .appendInt16(acks)
+    .appendInt32(timeoutMs)
+    .appendArray([undefined], writeTopic, isFlexible, isFlexible);
+  if (isFlexible) writer.appendTaggedFields();
+  if (acks === 0) writer.context['noResponse'] = true;
+  return writer;
 }
 
 /** A TCP connection to the broker. */

@@ -1,12 +1,5 @@
-import { AppError } from '../../errors.ts';
-import { untilAborted as untilCallAborted } from '../connector.ts';
-
-/** What a signal was aborted for, as an error of ours. */
-export function abortReason(signal: AbortSignal): AppError {
-  return signal.reason instanceof AppError
-    ? signal.reason
-    : new AppError('cancelled', undefined, { cause: signal.reason });
-}
+import type { AppError } from '../../errors.ts';
+import { abortError, untilAborted } from '../connector.ts';
 
 /**
  * Runs `work` with a signal that aborts when one of `parents` does or, with `late`, after `late.ms`;
@@ -21,8 +14,8 @@ export async function within<T>(
   const undo: (() => void)[] = [];
   try {
     for (const parent of parents) {
-      if (parent.aborted) throw abortReason(parent);
-      const onAbort = () => controller.abort(abortReason(parent));
+      if (parent.aborted) throw abortError(parent.reason);
+      const onAbort = () => controller.abort(abortError(parent.reason));
       parent.addEventListener('abort', onAbort, { once: true });
       undo.push(() => parent.removeEventListener('abort', onAbort));
     }
@@ -30,24 +23,19 @@ export async function within<T>(
       const timer = setTimeout(() => controller.abort(late.error()), Math.max(0, late.ms));
       undo.push(() => clearTimeout(timer));
     }
-    return await untilAborted(work(controller.signal), controller.signal);
+    return await untilAborted({ signal: controller.signal }, work(controller.signal));
   } finally {
     for (const each of undo) each();
   }
 }
 
-/** The work's outcome, or the rejection at the abort; the work itself goes on. */
-export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return untilCallAborted({ signal }, work, () => abortReason(signal));
-}
-
 /** Waits; rejects when aborted. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(abortReason(signal));
+    if (signal.aborted) return reject(abortError(signal.reason));
     const onAbort = () => {
       clearTimeout(timer);
-      reject(abortReason(signal));
+      reject(abortError(signal.reason));
     };
     const timer = setTimeout(() => {
       signal.removeEventListener('abort', onAbort);

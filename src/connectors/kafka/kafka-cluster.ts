@@ -1,6 +1,7 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { untilAborted } from '../connector.ts';
 import type { BrokerConnection, Metadata } from './broker-connection.ts';
-import { pause, untilAborted, within } from './deadline.ts';
+import { pause, within } from './deadline.ts';
 import { BrokerError, brokerErrors, classifyKafkaError, mayPass } from './kafka-errors.ts';
 import { addressOf, type Broker, type KafkaSettings } from './kafka-settings.ts';
 
@@ -45,21 +46,28 @@ export class KafkaCluster {
     };
   }
 
+  /** The connection to one broker, if it is open and lasts. */
+  openConnection(broker: Broker): BrokerConnection | undefined {
+    const connection = this.#dials.get(addressOf(broker))?.connection;
+    return connection?.alive && !connection.expiring ? connection : undefined;
+  }
+
   /** The connection to one broker; callers share it, and the dial ends when none waits for it any more. */
   async connection(broker: Broker, signal: AbortSignal): Promise<BrokerConnection> {
     if (this.#isClosed) throw new AppError('cancelled', 'The connection was closed');
+    const open = this.openConnection(broker);
+    if (open) return open;
     const key = addressOf(broker);
     let dial = this.#dials.get(key);
-    if (dial?.connection && (!dial.connection.alive || dial.connection.expiring)) {
+    if (dial?.connection) {
       this.#retire(dial.connection);
       this.#dials.delete(key);
       dial = undefined;
     }
-    if (dial?.connection) return dial.connection;
     const mine = dial ?? this.#dial(broker);
     mine.waiters++;
     try {
-      return await untilAborted(mine.opening, signal);
+      return await untilAborted({ signal }, mine.opening);
     } finally {
       mine.waiters--;
       if (mine.waiters === 0 && !mine.connection) {
@@ -136,6 +144,12 @@ export class KafkaCluster {
     }
   }
 
+  /** Where the partitions of a topic are, as far as that is known and fresh. */
+  knownLayout(topic: string): TopicLayout | undefined {
+    const known = this.#layouts.get(topic);
+    return known && Date.now() - known.readAt < metadataAgeMs ? known.layout : undefined;
+  }
+
   /**
    * Where the partitions of a topic are, from memory while that is fresh. With `forMs` a failure that
    * may pass is tried again for that long, with the back-off of the settings.
@@ -145,8 +159,8 @@ export class KafkaCluster {
     options: { signal: AbortSignal; allowCreate?: boolean; fresh?: boolean; forMs?: number },
   ): Promise<TopicLayout> {
     const { signal, allowCreate = false, fresh = false, forMs } = options;
-    const known = this.#layouts.get(topic);
-    if (known && !fresh && Date.now() - known.readAt < metadataAgeMs) return known.layout;
+    const known = fresh ? undefined : this.knownLayout(topic);
+    if (known) return known;
     let last: unknown;
     const late = () => {
       const reason = last === undefined ? undefined : classifyKafkaError(last);

@@ -1,17 +1,15 @@
 import { AppError } from '../../errors.ts';
-import type { ProduceRecord } from './broker-connection.ts';
-import { pause, untilAborted, within } from './deadline.ts';
-import type { KafkaCluster } from './kafka-cluster.ts';
+import { Life } from '../../life.ts';
+import { type CallContext, untilAborted } from '../connector.ts';
+import { pause, within } from './deadline.ts';
+import type { KafkaCluster, TopicLayout } from './kafka-cluster.ts';
 import { BrokerError, brokerErrors, classifyKafkaError, isStale, mayPass } from './kafka-errors.ts';
 import { addressOf, type KafkaSettings } from './kafka-settings.ts';
 import { partitionOf } from './partitioner.ts';
+import type { KafkaRecord } from './record-batch.ts';
 
 /** A message whose key and value are bytes already. */
-export interface OutgoingMessage {
-  readonly key: Buffer | null;
-  readonly value: Buffer | null;
-  readonly headers: ReadonlyMap<Buffer, Buffer>;
-  readonly timestamp: bigint;
+export interface OutgoingMessage extends KafkaRecord {
   /** undefined: by the key, without one in turn. */
   readonly partition: number | undefined;
 }
@@ -21,7 +19,7 @@ export type Outcome =
   | { readonly partition: number; readonly error: AppError };
 
 interface Entry {
-  readonly record: ProduceRecord;
+  readonly record: KafkaRecord;
   readonly call: Call;
   /** Its place among the call's messages. */
   readonly at: number;
@@ -39,8 +37,8 @@ interface Batch {
   entries: Entry[];
   bytes: number;
   readonly createdAt: number;
-  /** Aborted when nobody waits for any of its messages any more. */
-  readonly abort: AbortController;
+  /** Ends when nobody waits for any of its messages any more, when it is too late, and with the connection. */
+  readonly life: Life;
 }
 
 /** Who sends, and the number of the next message, as brokers check them to store each message once. */
@@ -54,6 +52,8 @@ interface PartitionQueue {
   readonly topic: string;
   readonly partition: number;
   readonly batches: Batch[];
+  /** On its way. */
+  current: Batch | undefined;
   isRunning: boolean;
   sequence: Sequence | undefined;
 }
@@ -82,6 +82,10 @@ export class KafkaProducer {
     this.#settings = settings;
     this.#cluster = cluster;
     this.#closing = closing;
+    closing.addEventListener('abort', () => {
+      for (const queue of this.#queues.values())
+        for (const { life } of this.#running(queue)) life.end(closing.reason);
+    });
   }
 
   get figures(): Record<string, number> {
@@ -89,14 +93,10 @@ export class KafkaProducer {
   }
 
   /** Sends the messages; the outcome of each. Rejects where none could be sent at all. */
-  async produce(
-    topic: string,
-    messages: readonly OutgoingMessage[],
-    signal: AbortSignal,
-  ): Promise<Outcome[]> {
-    const { maxBlockMs } = this.#settings;
+  async produce(topic: string, messages: readonly OutgoingMessage[], asker: CallContext): Promise<Outcome[]> {
     if (this.#waitingBytes > maxWaitingBytes) throw new AppError('buffer_full');
-    const { leaders } = await this.#cluster.layout(topic, { signal, allowCreate: true, forMs: maxBlockMs });
+    const { leaders } = this.#cluster.knownLayout(topic) ?? (await this.#layout(topic, asker));
+    if (this.#closing.aborted) throw this.#closing.reason;
     const partitions = this.#assign(
       messages,
       leaders.length,
@@ -112,12 +112,19 @@ export class KafkaProducer {
     };
     for (const [at, message] of messages.entries()) this.#enqueue(topic, partitions[at]!, message, call, at);
     try {
-      return await untilAborted(finished, signal);
+      return await untilAborted(asker, finished);
     } catch (error) {
       call.isCancelled = true;
       this.#cancel(topic, new Set(partitions));
       throw error;
     }
+  }
+
+  #layout(topic: string, { signal }: CallContext): Promise<TopicLayout> {
+    const { maxBlockMs } = this.#settings;
+    return within([this.#closing, signal], (inner) =>
+      this.#cluster.layout(topic, { signal: inner, allowCreate: true, forMs: maxBlockMs }),
+    );
   }
 
   #assign(messages: readonly OutgoingMessage[], count: number, withLeader: number[]): number[] {
@@ -154,13 +161,18 @@ export class KafkaProducer {
     const key = `${topic}:${partition}`;
     let queue = this.#queues.get(key);
     if (!queue) {
-      queue = { topic, partition, batches: [], isRunning: false, sequence: undefined };
+      queue = {
+        topic,
+        partition,
+        batches: [],
+        current: undefined,
+        isRunning: false,
+        sequence: undefined,
+      };
       this.#queues.set(key, queue);
     }
-    const { key: messageKey, value, headers, timestamp } = message;
     const size = sizeOf(message);
-    const record = { key: messageKey, value, headers, timestamp, topic, partition };
-    const entry: Entry = { record, call, at };
+    const entry: Entry = { record: message, call, at };
     const last = queue.batches.at(-1);
     if (last && last.bytes + size <= this.#settings.batchSizeBytes) {
       last.entries.push(entry);
@@ -170,7 +182,7 @@ export class KafkaProducer {
         entries: [entry],
         bytes: size,
         createdAt: Date.now(),
-        abort: new AbortController(),
+        life: new Life(),
       });
     }
     this.#waitingBytes += size;
@@ -185,26 +197,21 @@ export class KafkaProducer {
   /** Takes back what has not been sent; what may have been is left to its fate. */
   #cancel(topic: string, partitions: ReadonlySet<number>): void {
     for (const partition of partitions)
-      for (const batch of this.#running(topic, partition))
-        if (batch.entries.every(({ call }) => call.isCancelled)) batch.abort.abort(new AppError('cancelled'));
+      for (const { entries, life } of this.#running(this.#queues.get(`${topic}:${partition}`)!))
+        if (entries.every(({ call }) => call.isCancelled)) life.end(new AppError('cancelled'));
   }
 
-  #current = new Map<PartitionQueue, Batch>();
-
-  #running(topic: string, partition: number): Batch[] {
-    const queue = this.#queues.get(`${topic}:${partition}`);
-    if (!queue) return [];
-    const current = this.#current.get(queue);
-    return current ? [current, ...queue.batches] : queue.batches;
+  #running({ current, batches }: PartitionQueue): Batch[] {
+    return current ? [current, ...batches] : batches;
   }
 
   async #drain(queue: PartitionQueue): Promise<void> {
     while (queue.batches.length > 0) {
       await this.#linger(queue);
       const batch = queue.batches.shift()!;
-      this.#current.set(queue, batch);
+      queue.current = batch;
       await this.#deliver(queue, batch);
-      this.#current.delete(queue);
+      queue.current = undefined;
       this.#waitingBytes -= batch.bytes;
     }
     queue.isRunning = false;
@@ -213,12 +220,12 @@ export class KafkaProducer {
   async #linger(queue: PartitionQueue): Promise<void> {
     const [first] = queue.batches;
     const waitMs = first!.createdAt + this.#settings.lingerMs - Date.now();
-    if (waitMs > 0 && queue.batches.length === 1)
-      await within([this.#closing, first!.abort.signal], (signal) => pause(waitMs, signal)).catch(() => {});
+    if (waitMs > 0 && queue.batches.length === 1) await pause(waitMs, first!.life.signal).catch(() => {});
   }
 
   async #deliver(queue: PartitionQueue, batch: Batch): Promise<void> {
     const { partition } = queue;
+    const { life } = batch;
     const { deliveryTimeoutMs, acks } = this.#settings;
     const fate: Fate = { isUncertain: false, sequence: undefined, last: undefined };
     const late = () => {
@@ -229,12 +236,13 @@ export class KafkaProducer {
         `The brokers did not acknowledge within delivery.timeout.ms (${deliveryTimeoutMs} ms)${said ? `: ${said.message}` : ''}`,
       );
     };
+    const timer = setTimeout(
+      () => life.end(late()),
+      Math.max(0, batch.createdAt + deliveryTimeoutMs - Date.now()),
+    );
     try {
-      const offset = await within(
-        [this.#closing, batch.abort.signal],
-        (signal) => this.#attempt(queue, batch, fate, signal),
-        { ms: batch.createdAt + deliveryTimeoutMs - Date.now(), error: late },
-      );
+      life.throwIfEnded();
+      const offset = await untilAborted(life, this.#attempt(queue, batch, fate));
       const isKnown = acks !== 0 && offset !== undefined && offset >= 0n;
       for (const [at, entry] of batch.entries.entries())
         settle(entry, { partition, offset: isKnown ? offset + BigInt(at) : undefined });
@@ -252,23 +260,21 @@ export class KafkaProducer {
       }
       const failure = classifyKafkaError(error);
       for (const entry of batch.entries) settle(entry, { partition, error: failure });
+    } finally {
+      clearTimeout(timer);
     }
   }
 
-  async #attempt(
-    queue: PartitionQueue,
-    batch: Batch,
-    fate: Fate,
-    signal: AbortSignal,
-  ): Promise<bigint | undefined> {
+  async #attempt(queue: PartitionQueue, batch: Batch, fate: Fate): Promise<bigint | undefined> {
+    const { life } = batch;
     const { retries, retryBackoffMs } = this.#settings;
     let fresh = false;
     let failedDials = 0;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#send(queue, batch, fate, fresh, signal);
+        return await this.#send(queue, batch, fate, fresh);
       } catch (error) {
-        if (signal.aborted) throw error;
+        if (life.isAborted) throw error;
         fate.last = error;
         if (error instanceof BrokerError && error.code === brokerErrors.duplicateSequenceNumber)
           return undefined;
@@ -283,30 +289,28 @@ export class KafkaProducer {
         failedDials = isDialled ? 0 : failedDials + 1;
         // A lost connection is dialled again soon, and then ever later; an answer asks for its back-off.
         if (!isIdentityLost)
-          await pause(isDialled ? retryBackoffMs : this.#cluster.reconnectDelayMs(failedDials), signal);
+          await pause(isDialled ? retryBackoffMs : this.#cluster.reconnectDelayMs(failedDials), life.signal);
       }
     }
   }
 
-  async #send(
-    queue: PartitionQueue,
-    batch: Batch,
-    fate: Fate,
-    fresh: boolean,
-    signal: AbortSignal,
-  ): Promise<bigint | undefined> {
+  async #send(queue: PartitionQueue, batch: Batch, fate: Fate, fresh: boolean): Promise<bigint | undefined> {
+    const { life } = batch;
     const { topic, partition } = queue;
     const { acks, compression, requestTimeoutMs, isIdempotent, maxInFlight } = this.#settings;
-    const leader = await this.#cluster.leader(topic, partition, { signal, fresh });
-    const connection = await this.#cluster.connection(leader, signal);
+    const leader =
+      (fresh ? undefined : this.#cluster.knownLayout(topic)?.leaders[partition]) ??
+      (await this.#cluster.leader(topic, partition, { signal: life.signal, fresh }));
+    const connection =
+      this.#cluster.openConnection(leader) ?? (await this.#cluster.connection(leader, life.signal));
     if (isIdempotent && !fate.sequence) {
-      queue.sequence ??= { ...(await this.#identify(signal)), next: 0 };
+      queue.sequence ??= { ...(await this.#identify(life)), next: 0 };
       fate.sequence = queue.sequence;
     }
     const slots = this.#slotsOf(addressOf(leader), maxInFlight);
-    await slots.take(signal);
+    await slots.take(life);
     try {
-      if (signal.aborted) throw signal.reason;
+      life.throwIfEnded();
       // What was sent once must be repeated as it was.
       if (!fate.isUncertain) batch.entries = batch.entries.filter(({ call }) => !call.isCancelled);
       const { sequence } = fate;
@@ -340,7 +344,7 @@ export class KafkaProducer {
     }
   }
 
-  async #identify(signal: AbortSignal): Promise<{ producerId: bigint; epoch: number }> {
+  async #identify(asker: CallContext): Promise<{ producerId: bigint; epoch: number }> {
     // Shared by partitions, so that no caller's end may be that of the others.
     this.#identity ??= within(
       [this.#closing],
@@ -352,7 +356,7 @@ export class KafkaProducer {
     );
     const asked = this.#identity;
     try {
-      return await untilAborted(asked, signal);
+      return await untilAborted(asker, asked);
     } catch (error) {
       if (this.#identity === asked) this.#identity = undefined;
       throw error;
@@ -413,15 +417,15 @@ class Slots {
     this.#free = size;
   }
 
-  async take(signal: AbortSignal): Promise<void> {
+  async take(asker: Life): Promise<void> {
     if (this.#free > 0) {
       this.#free--;
       return;
     }
     await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    if (signal.aborted) {
+    if (asker.isAborted) {
       this.give();
-      throw signal.reason;
+      asker.throwIfEnded();
     }
   }
 

@@ -6,10 +6,11 @@ import { kafka } from './kafka.definition.ts';
 import { KafkaCluster } from './kafka-cluster.ts';
 import { consume } from './kafka-consumer.ts';
 import { classifyKafkaError } from './kafka-errors.ts';
-import { KafkaProducer, type OutgoingMessage } from './kafka-producer.ts';
+import { KafkaProducer, type Outcome, type OutgoingMessage } from './kafka-producer.ts';
 import type { Datum, Serializer } from './kafka-serializers.ts';
 import { type KafkaSettings, readSettings } from './kafka-settings.ts';
 import { advisedTopic, testStages } from './kafka-stages.ts';
+import type { KafkaRecord } from './record-batch.ts';
 
 interface LiveKafka {
   readonly settings: KafkaSettings;
@@ -59,16 +60,15 @@ export const kafkaConnector = defineConnector<typeof kafka, LiveKafka>(kafka, {
   test: (config, stages, ctx) => testStages(readSettings(config, ctx), stages, ctx.signal),
 
   operations: {
-    async produce({ settings, producer, closing }, input, { signal }) {
+    async produce({ settings, producer }, input, call) {
       const topic = input.topic ?? settings.topic;
       const messages = serialise(input, settings);
-      const outcomes = await within([closing, signal], async (inner) => {
-        try {
-          return await producer.produce(topic, messages, inner);
-        } catch (error) {
-          throw advisedTopic(error, topic);
-        }
-      });
+      let outcomes: Outcome[];
+      try {
+        outcomes = await producer.produce(topic, messages, call);
+      } catch (error) {
+        throw advisedTopic(error, topic);
+      }
       const failed = outcomes.find((outcome) => 'error' in outcome);
       // Where nothing was stored the whole call failed; otherwise the caller must learn what was.
       if (failed && outcomes.every((outcome) => 'error' in outcome)) throw failed.error;
@@ -117,8 +117,6 @@ export const kafkaConnector = defineConnector<typeof kafka, LiveKafka>(kafka, {
   classify: classifyKafkaError,
 });
 
-const noHeaders: ReadonlyMap<Buffer, Buffer> = new Map();
-
 /** Keys, values and headers as bytes; fails with `bad_request`, naming each field that cannot be. */
 function serialise(input: ProduceInput, settings: KafkaSettings): OutgoingMessage[] {
   const faults: FieldFault[] = [];
@@ -131,19 +129,21 @@ function serialise(input: ProduceInput, settings: KafkaSettings): OutgoingMessag
       return null;
     }
   };
-  const now = BigInt(Date.now());
-  const messages = input.messages.map(({ key = null, value, headers, partition, timestamp }, at) => ({
+  const now = Date.now();
+  const messages = input.messages.map(({ key = null, value, headers, partition, timestamp = now }, at) => ({
     key: encode(settings.keySerializer, key, 'key', at),
     value: encode(settings.valueSerializer, value, 'value', at),
-    headers: headers
-      ? new Map(Object.entries(headers).map(([name, text]) => [Buffer.from(name), Buffer.from(text)]))
-      : noHeaders,
+    headers: headers ? headersOf(headers) : [],
     partition,
-    timestamp: timestamp === undefined ? now : BigInt(timestamp),
+    timestamp,
   }));
   if (faults.length > 0)
     throw new AppError('bad_request', `${faults[0]!.field} ${faults[0]!.message}`, {
       details: { validationErrors: faults.slice(0, 100) },
     });
   return messages;
+}
+
+function headersOf(headers: Record<string, string>): KafkaRecord['headers'] {
+  return Object.entries(headers).map(([name, text]) => [Buffer.from(name), Buffer.from(text)]);
 }

@@ -254,7 +254,13 @@ export const kafka = defineConnectionType({
                 value: key,
                 headers: Type.Optional(headers),
                 partition: Type.Optional(Type.Integer({ minimum: 0, maximum: 2_147_483_647 })),
-                timestamp: Type.Optional(Type.Integer({ minimum: 0, description: 'ms since the epoch' })),
+                timestamp: Type.Optional(
+                  Type.Integer({
+                    minimum: 0,
+                    maximum: 253_402_300_799_999,
+                    description: 'ms since the epoch; default now',
+                  }),
+                ),
               },
               { additionalProperties: false },
             ),

@@ -256,7 +256,7 @@ describe(`kafka against ${serverVersion}`, () => {
           timestamp: 1_700_000_000_123,
           headers: { 'x-id': '1', ü: 'ö' },
         },
-        { key: null, value: 'second', partition: 2 },
+        { key: null, value: 'second', partition: 2, timestamp: 1_800_000_000_457 },
         { key: 'gone', value: null, partition: 0 },
       ],
       name,
@@ -278,6 +278,8 @@ describe(`kafka against ${serverVersion}`, () => {
       headers: { 'x-id': '1', ü: 'ö' },
     });
     assert.equal(messages[1]?.key, null);
+    // In one batch with a message of years before.
+    assert.equal(messages[1]?.timestamp, 1_800_000_000_457);
     const { messages: tombstones } = await consume({ topic: name, partition: 0 });
     assert.deepEqual([tombstones[0]?.key, tombstones[0]?.value], ['gone', null]);
     const { messages: rest } = await consume({ topic: name, partition: 2, offset: '1' });

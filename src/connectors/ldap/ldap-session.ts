@@ -2,8 +2,8 @@ import type { Socket } from 'node:net';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { Client, type Entry, PasswordPolicyControl, type PasswordPolicyValue } from 'ldapts';
 import { AppError } from '../../errors.ts';
-import type { Network } from '../connector.ts';
-import { abortError, type PooledSession } from '../transport/session-pool.ts';
+import { abortError, type Network } from '../connector.ts';
+import type { PooledSession } from '../transport/session-pool.ts';
 import { resultCodeOf } from './ldap-errors.ts';
 import { notLdap, startTls } from './start-tls.ts';
 
@@ -164,7 +164,7 @@ export class LdapSession implements PooledSession {
       };
       const onAbort = () => {
         settle();
-        reject(abortError(signal));
+        reject(abortError(signal.reason));
         this.destroy();
       };
       const onEnded = () => {

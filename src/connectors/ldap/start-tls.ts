@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { AppError } from '../../errors.ts';
-import { abortError } from '../transport/session-pool.ts';
+import { abortError } from '../connector.ts';
 
 const oid = Buffer.from('1.3.6.1.4.1.1466.20037');
 /** ExtendedRequest with message id 1 (RFC 4511 4.12, 4.14.1). */
@@ -26,7 +26,7 @@ export function startTls(socket: Socket, limits: { timeoutMs: number; signal: Ab
       socket.on('error', () => {}).destroy();
       reject(error);
     };
-    const onAbort = () => finish(abortError(signal));
+    const onAbort = () => finish(abortError(signal.reason));
     const onEnd = () => finish(new AppError('connection_lost', 'The server closed the connection'));
     const onData = (chunk: Buffer) => {
       received = Buffer.concat([received, chunk]);

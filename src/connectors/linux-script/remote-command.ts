@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Client, ClientChannel } from 'ssh2';
 import type { OutputOf } from '../../contract/connection-type.ts';
 import { AppError } from '../../errors.ts';
-import { abortError } from '../transport/session-pool.ts';
+import { abortError } from '../connector.ts';
 import { classifySshError } from '../transport/ssh-errors.ts';
 import type { SshSession } from '../transport/ssh-session.ts';
 import { ErrorOutput, KeptOutput } from './kept-output.ts';
@@ -53,7 +53,7 @@ export function runCommand(
     const onAbort = () => {
       if (isSettled) return;
       settle();
-      reject(abortError(signal));
+      reject(abortError(signal.reason));
       void end(session, channel, errors.processId);
     };
     const onTimeout = async () => {

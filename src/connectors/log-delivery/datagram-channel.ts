@@ -1,6 +1,6 @@
 import { AppError } from '../../errors.ts';
-import type { DatagramSender, Network } from '../connector.ts';
-import { abortReason, type Channel, type Frame } from './outbox.ts';
+import { abortError, type DatagramSender, type Network } from '../connector.ts';
+import type { Channel, Frame } from './outbox.ts';
 
 export interface DatagramTarget {
   network: Network;
@@ -16,7 +16,7 @@ const lifeMs = 60_000;
 /** A channel of datagrams to the address that the host name leads to now. */
 export async function openDatagrams(target: DatagramTarget, signal: AbortSignal): Promise<DatagramChannel> {
   const { network, host, port, sendBufferBytes } = target;
-  if (signal.aborted) throw abortReason(signal);
+  if (signal.aborted) throw abortError(signal.reason);
   const sender = await network.datagram({
     host,
     port,

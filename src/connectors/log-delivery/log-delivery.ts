@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../../errors.ts';
-import type { CallContext, ConnectorContext, Stages } from '../connector.ts';
+import { abortError, type CallContext, type ConnectorContext, type Stages } from '../connector.ts';
 import { describeTls } from '../transport/describe-tls.ts';
 import { type DatagramTarget, openDatagrams } from './datagram-channel.ts';
-import { abortReason, type Encoder, type Frame, Outbox, type OutboxOptions } from './outbox.ts';
+import { type Encoder, type Frame, Outbox, type OutboxOptions } from './outbox.ts';
 import {
   classifySocketError,
   connectStream,
@@ -78,7 +78,7 @@ export async function deliver<Item>(
 ): Promise<LogResults> {
   const outcomes = await outbox.send(items, encoder, call);
   // What waited in the outbox has been given up by then.
-  if (ended.aborted) throw abortReason(ended);
+  if (ended.aborted) throw abortError(ended.reason);
   // As nearly always.
   if (outcomes.every(isUndefined))
     return { accepted: outcomes.length, results: new Array(outcomes.length).fill(taken) };
@@ -138,7 +138,7 @@ export async function testDelivery(
       try {
         await channel.write([message.frame]);
         await sleep(refusalMs, undefined, { signal }).catch(() => {
-          throw abortReason(signal);
+          throw abortError(signal.reason);
         });
         if (channel.reported) throw channel.reported;
         note.detail(sent);

@@ -1,5 +1,5 @@
 import { AppError } from '../../errors.ts';
-import { type CallContext, isAborted, whenAborted } from '../connector.ts';
+import { abortError, type CallContext, isAborted, whenAborted } from '../connector.ts';
 import type { PlainRows } from './plain-rows.ts';
 import { maxSpareLength } from './spare-buffers.ts';
 
@@ -156,7 +156,7 @@ export class Outbox {
     const call: Call = { outcomes, entries: [], unsettled: 0, isComplete: false, finish };
     this.#checkOpen(asker);
     const forget = whenAborted(asker, () => {
-      for (const entry of call.entries) this.#giveUp(entry, abortReason(asker.signal));
+      for (const entry of call.entries) this.#giveUp(entry, abortError(asker.signal.reason));
     });
     try {
       let stoodAt: number | undefined;
@@ -196,7 +196,7 @@ export class Outbox {
       }
       call.isComplete = true;
       if (call.unsettled > 0) await finished;
-      if (isAborted(asker)) throw abortReason(asker.signal);
+      if (isAborted(asker)) throw abortError(asker.signal.reason);
       return outcomes;
     } finally {
       forget();
@@ -225,7 +225,7 @@ export class Outbox {
 
   #checkOpen(asker: CallContext): void {
     if (this.#stop.signal.aborted) throw closedError();
-    if (isAborted(asker)) throw abortReason(asker.signal);
+    if (isAborted(asker)) throw abortError(asker.signal.reason);
   }
 
   // ---- room ----
@@ -578,15 +578,6 @@ function settle(entry: Entry, error?: AppError): void {
   if (error) call.outcomes.fill(error, entry.at, entry.at + entry.count);
   call.unsettled -= entry.count;
   if (call.isComplete && call.unsettled === 0) call.finish();
-}
-
-/** The reason of an abort as an error of ours. */
-export function abortReason(signal: AbortSignal): AppError {
-  const { reason } = signal;
-  if (reason instanceof AppError) return reason;
-  const code =
-    (reason as { name?: unknown } | undefined)?.name === 'TimeoutError' ? 'target_timeout' : 'cancelled';
-  return new AppError(code, undefined, { cause: reason });
 }
 
 function asAppError(error: unknown): AppError {

@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { AppError } from '../../errors.ts';
-import type { Network } from '../connector.ts';
+import { abortError, type Network } from '../connector.ts';
 import { classifyTlsError } from '../transport/tls-errors.ts';
-import { abortReason, type Channel, type Frame } from './outbox.ts';
+import type { Channel, Frame } from './outbox.ts';
 import { giveSpareBack, maxSpareLength, takeSpare } from './spare-buffers.ts';
 
 export interface StreamTarget {
@@ -33,7 +33,7 @@ const noLimitMs = 2 ** 31 - 1;
 /** A TCP connection to the target, TLS not yet begun. */
 export async function connectStream(target: StreamTarget, signal: AbortSignal): Promise<Socket> {
   const { network, host, port, timeoutMs } = target;
-  if (signal.aborted) throw abortReason(signal);
+  if (signal.aborted) throw abortError(signal.reason);
   const socket = await network.connect({ host, port, timeoutMs: timeoutMs || noLimitMs, signal });
   return socket.setNoDelay(target.noDelay).setKeepAlive(target.keepAlive);
 }
@@ -127,7 +127,7 @@ export class StreamChannel implements Channel {
     });
     if (signal.aborted) {
       this.destroy();
-      throw abortReason(signal);
+      throw abortError(signal.reason);
     }
     if (this.#failure) throw this.#failure;
   }

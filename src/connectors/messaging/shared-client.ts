@@ -1,5 +1,5 @@
 import { AppError } from '../../errors.ts';
-import { untilAborted } from '../connector.ts';
+import { abortError, untilAborted } from '../connector.ts';
 
 /** A connection that many callers use at once. */
 export interface Shareable {
@@ -33,13 +33,13 @@ export class SharedClient<Client extends Shareable> {
   /** The live client, opened if need be. An opening ends when the last caller that waits for it aborts. */
   async get(signal: AbortSignal): Promise<Client> {
     if (this.#closed) throw closedError();
-    if (signal.aborted) throw abortError(signal);
+    if (signal.aborted) throw abortError(signal.reason);
     if (this.current) return this.current;
     this.#opening ??= this.#begin();
     const opening = this.#opening;
     opening.waiting++;
     try {
-      return await abortable(opening.client, signal);
+      return await untilAborted({ signal }, opening.client);
     } finally {
       if (--opening.waiting === 0 && this.#opening === opening) {
         this.#opening = undefined;
@@ -73,7 +73,7 @@ export class SharedClient<Client extends Shareable> {
     const client = this.#open(abort.signal).then((opened) => {
       if (this.#closed || abort.signal.aborted) {
         opened.destroy();
-        throw abort.signal.aborted ? abortError(abort.signal) : closedError();
+        throw abort.signal.aborted ? abortError(abort.signal.reason) : closedError();
       }
       this.#current?.destroy();
       this.#current = opened;
@@ -91,30 +91,18 @@ function closedError(): AppError {
   return new AppError('cancelled', 'The connection was closed');
 }
 
-/** What an aborted signal says, as one of our errors. */
-export function abortError(signal: Pick<AbortSignal, 'reason'>): AppError {
-  return signal.reason instanceof AppError
-    ? signal.reason
-    : new AppError('cancelled', undefined, { cause: signal.reason });
-}
-
-/** The work's outcome, or the signal's reason as soon as it aborts; the work itself goes on. */
-export function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return untilAborted({ signal }, work, () => abortError(signal));
-}
-
-/** As `abortable`, and fails with `error` after `timeoutMs`; 0: no limit. */
+/** As `untilAborted`, and fails with `error` after `timeoutMs`; 0: no limit. */
 export async function within<T>(
   work: Promise<T>,
   { timeoutMs, signal, error }: { timeoutMs: number; signal: AbortSignal; error: () => AppError },
 ): Promise<T> {
-  if (timeoutMs === 0) return abortable(work, signal);
+  if (timeoutMs === 0) return untilAborted({ signal }, work);
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(error()), Math.min(timeoutMs, 2 ** 31 - 1));
   });
   try {
-    return await abortable(Promise.race([work, late]), signal);
+    return await untilAborted({ signal }, Promise.race([work, late]));
   } finally {
     clearTimeout(timer);
   }

@@ -2,8 +2,8 @@ import type { Socket } from 'node:net';
 import type { Channel, ChannelModel, GetMessage, Message } from 'amqplib';
 import { Crowd, type CrowdMember } from '../../crowd.ts';
 import { AppError } from '../../errors.ts';
-import type { CallContext } from '../connector.ts';
-import { abortable, type Shareable, within } from '../messaging/shared-client.ts';
+import { type CallContext, untilAborted } from '../connector.ts';
+import { type Shareable, within } from '../messaging/shared-client.ts';
 import type { OutgoingMessage } from './amqp-message.ts';
 import {
   loadProtocol,
@@ -176,7 +176,7 @@ export class AmqpSession implements Shareable {
   async #publishCarefully(message: OutgoingMessage, signal: AbortSignal): Promise<Outcome> {
     if (this.isProven(message)) {
       const channel = await this.#sharedChannel(signal);
-      if (!channel.error) return abortable(channel.publish(message), signal);
+      if (!channel.error) return untilAborted({ signal }, channel.publish(message));
       // The exchange may be gone or forbidden since; each is proven anew.
       this.#publishing = undefined;
       this.#shared = undefined;
@@ -184,8 +184,8 @@ export class AmqpSession implements Shareable {
     }
     const opening = this.#openConfirmed();
     try {
-      const channel = await abortable(opening, signal);
-      const outcome = await abortable(channel.publish(message), signal);
+      const channel = await untilAborted({ signal }, opening);
+      const outcome = await untilAborted({ signal }, channel.publish(message));
       if (!outcome || outcome.code === 'unroutable') this.#proven.add(kindOf(message));
       return outcome;
     } finally {
@@ -206,7 +206,7 @@ export class AmqpSession implements Shareable {
       let remaining = 0;
       let bytes = 0;
       while (messages.length < maxMessages && bytes < maxGotBytes) {
-        const message = await abortable(channel.get(queue, { noAck: false }), signal);
+        const message = await untilAborted({ signal }, channel.get(queue, { noAck: false }));
         if (message === false) {
           remaining = 0;
           break;
@@ -271,7 +271,7 @@ export class AmqpSession implements Shareable {
   async #withChannel<T>(signal: AbortSignal, work: (channel: Channel) => Promise<T>): Promise<T> {
     if (this.#blocked !== undefined) throw blockedBy(this.#blocked);
     const opening = this.#model.createChannel();
-    const channel = await this.#unlessBlocked(abortable(opening, signal)).catch((error) => {
+    const channel = await this.#unlessBlocked(untilAborted({ signal }, opening)).catch((error) => {
       opening.then(closeQuietly, () => {});
       throw this.#ended ?? error;
     });
@@ -282,13 +282,13 @@ export class AmqpSession implements Shareable {
     this.#channels++;
     try {
       return await this.#unlessBlocked(
-        abortable(
+        untilAborted(
+          { signal },
           (async () => {
             const result = await work(channel);
             await channel.close();
             return result;
           })(),
-          signal,
         ),
       );
     } catch (error) {
@@ -310,7 +310,7 @@ export class AmqpSession implements Shareable {
         if (this.#publishing === opening) this.#publishing = undefined;
       },
     );
-    return abortable(opening, signal);
+    return untilAborted({ signal }, opening);
   }
 
   async #openConfirmed(): Promise<ConfirmedChannel> {

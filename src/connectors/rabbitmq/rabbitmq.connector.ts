@@ -8,7 +8,7 @@ import {
   untilAborted,
 } from '../connector.ts';
 import { type HostOpening, type HostTarget, openOnAnyHost, testHosts } from '../messaging/host-failover.ts';
-import { abortable, abortError, SharedClient } from '../messaging/shared-client.ts';
+import { SharedClient } from '../messaging/shared-client.ts';
 import {
   composeMessage,
   describeMessage,
@@ -90,8 +90,7 @@ function opening(settings: RabbitMqSettings): HostOpening<HostTarget, AmqpSessio
 async function publishOne({ config, session: shared }: LiveRabbitMq, item: MessageInput, call: CallContext) {
   const session = shared.current ?? (await shared.get(call.signal));
   const sent = session.publish(composeMessage(item, config), call);
-  const outcome =
-    sent instanceof Promise ? await untilAborted(call, sent, (reason) => abortError({ reason })) : sent;
+  const outcome = sent instanceof Promise ? await untilAborted(call, sent) : sent;
   if (outcome) throw outcome;
   return { published: 1, results: [{ confirmed: true }] };
 }
@@ -123,7 +122,7 @@ async function publishAll(
   let unreachable: AppError | undefined;
   for (const item of items) {
     if (outcomes.length >= window)
-      await abortable(Promise.resolve(outcomes[outcomes.length - window]), signal);
+      await untilAborted({ signal }, Promise.resolve(outcomes[outcomes.length - window]));
     if (!session.alive && !unreachable)
       try {
         session = await shared.get(signal);
@@ -147,7 +146,7 @@ async function publishAll(
     // What follows must not overtake a message that travels alone.
     if (!isProven) await outcome;
   }
-  return abortable(Promise.all(outcomes), signal);
+  return untilAborted({ signal }, Promise.all(outcomes));
 }
 
 async function testStages(config: RabbitMqConfig, stages: Stages, ctx: ConnectorContext): Promise<void> {

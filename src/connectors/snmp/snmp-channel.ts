@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { AppError } from '../../errors.ts';
-import type { Network } from '../connector.ts';
+import { abortError, type Network } from '../connector.ts';
 import { elementSize, malformed } from './ber.ts';
 import type { SnmpAddress } from './snmp.definition.ts';
 
@@ -62,7 +62,7 @@ export abstract class SnmpChannel {
         work();
       };
       const fail = (error: unknown) => settle(() => reject(error));
-      const onAbort = () => fail(abortReason(signal));
+      const onAbort = () => fail(abortError(signal.reason));
       const send = () => {
         timer = setTimeout(onTimeout, timeoutMs || noLimitMs);
         this.send(bytes).catch(fail);
@@ -92,7 +92,7 @@ export abstract class SnmpChannel {
 /** A channel to the receiver; UDP has no connection, so that nothing is learnt of it by opening. */
 export async function openChannel(target: SnmpTarget, signal: AbortSignal): Promise<SnmpChannel> {
   const { network, transport, host, port, timeoutMs } = target;
-  if (signal.aborted) throw abortReason(signal);
+  if (signal.aborted) throw abortError(signal.reason);
   if (transport === 'udp') return UdpChannel.open(target, signal);
   const socket = await network.connect({ host, port, timeoutMs: timeoutMs || noLimitMs, signal });
   return new TcpChannel(socket);
@@ -188,19 +188,11 @@ class TcpChannel extends SnmpChannel {
       if (socket.destroyed || signal.aborted) settle();
     });
     socket.destroy();
-    if (signal.aborted) throw abortReason(signal);
+    if (signal.aborted) throw abortError(signal.reason);
     if (reset) throw new AppError('connection_lost', undefined, { cause: reset });
   }
 
   close(): void {
     this.#socket.destroy();
   }
-}
-
-/** Why a call was ended, as one of our errors. */
-export function abortReason(signal: AbortSignal): AppError {
-  const { reason } = signal as { reason: unknown };
-  if (reason instanceof AppError) return reason;
-  const late = (reason as { name?: unknown } | undefined)?.name === 'TimeoutError';
-  return new AppError(late ? 'target_timeout' : 'cancelled', undefined, { cause: reason });
 }

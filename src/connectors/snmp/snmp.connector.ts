@@ -1,9 +1,9 @@
 import { createHash, randomInt } from 'node:crypto';
 import { AppError } from '../../errors.ts';
-import { type ConnectorContext, type DatagramSender, defineConnector } from '../connector.ts';
+import { abortError, type ConnectorContext, type DatagramSender, defineConnector } from '../connector.ts';
 import { isOid, type NotifyInput, notificationPdu, type SnmpConfig } from './notification.ts';
 import { parseConnectionString, snmp } from './snmp.definition.ts';
-import { abortReason, openChannel, type SnmpChannel, type SnmpTarget } from './snmp-channel.ts';
+import { openChannel, type SnmpChannel, type SnmpTarget } from './snmp-channel.ts';
 import {
   decodeCommunityAnswer,
   decodeSecureAnswer,
@@ -51,7 +51,7 @@ export const snmpConnector = defineConnector<typeof snmp, LiveSnmp>(snmp, {
 
   async prove(live, call) {
     const signal = AbortSignal.any([call.signal, live.ended]);
-    if (signal.aborted) throw abortReason(signal);
+    if (signal.aborted) throw abortError(signal.reason);
     const { config, target } = live;
     const isAnswered = config.version === 'V3' && config.messageType === 'INFORM';
     if (target.transport === 'udp' && !isAnswered) {
@@ -131,7 +131,7 @@ export const snmpConnector = defineConnector<typeof snmp, LiveSnmp>(snmp, {
   operations: {
     async notify(live, input, call) {
       const signal = AbortSignal.any([call.signal, live.ended]);
-      if (signal.aborted) throw abortReason(signal);
+      if (signal.aborted) throw abortError(signal.reason);
       const { config, target } = live;
       if (config.messageType === 'TRAP' && target.transport === 'udp') {
         const { bytes, requestId } = trapMessage(live, input);
@@ -165,7 +165,7 @@ function openLive(config: SnmpConfig, ctx: ConnectorContext): LiveSnmp {
   for (const oid of Object.keys(pduVariableMap))
     if (!isOid(oid)) throw refused('pduVariableMap', `${oid} is not an OID`);
   const end = new AbortController();
-  const onAbort = () => end.abort(abortReason(ctx.signal));
+  const onAbort = () => end.abort(abortError(ctx.signal.reason));
   ctx.signal.addEventListener('abort', onAbort, { once: true });
   if (ctx.signal.aborted) onAbort();
   const { project, environment, name } = ctx;
@@ -475,7 +475,7 @@ async function hearRefusal(channel: SnmpChannel, signal: AbortSignal): Promise<v
     const timer = setTimeout(settle, refusalMs);
     signal.addEventListener('abort', settle, { once: true });
   });
-  if (signal.aborted) throw abortReason(signal);
+  if (signal.aborted) throw abortError(signal.reason);
   if (channel.failure) throw channel.failure;
 }
 

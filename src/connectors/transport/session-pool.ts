@@ -1,5 +1,5 @@
 import { AppError } from '../../errors.ts';
-import { untilAborted as untilCallAborted } from '../connector.ts';
+import { abortError } from '../connector.ts';
 
 /** A session with a server that one caller uses at a time. */
 export interface PooledSession {
@@ -78,7 +78,7 @@ export class SessionPool<S extends PooledSession> {
 
   async #acquire(signal: AbortSignal): Promise<{ session: S; isReused: boolean }> {
     if (this.#closed) throw closedError();
-    if (signal.aborted) throw abortError(signal);
+    if (signal.aborted) throw abortError(signal.reason);
     const reused = this.#takeIdle() ?? (await this.#place(signal));
     if (reused) {
       this.#busy.add(reused);
@@ -163,7 +163,7 @@ export class SessionPool<S extends PooledSession> {
       const onAbort = () => {
         const at = this.#waiters.indexOf(waiter);
         if (at >= 0) this.#waiters.splice(at, 1);
-        reject(abortError(signal));
+        reject(abortError(signal.reason));
       };
       signal.addEventListener('abort', onAbort, { once: true });
       this.#waiters.push(waiter);
@@ -180,16 +180,4 @@ export class SessionPool<S extends PooledSession> {
 
 function closedError(): AppError {
   return new AppError('cancelled', 'The connection was closed');
-}
-
-/** Why a signal aborted, as an error of ours. */
-export function abortError(signal: AbortSignal): AppError {
-  return signal.reason instanceof AppError
-    ? signal.reason
-    : new AppError('cancelled', undefined, { cause: signal.reason });
-}
-
-/** Waits for `work`, but not beyond the signal; what `work` does later is ignored. */
-export function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  return untilCallAborted({ signal }, work, () => abortError(signal));
 }

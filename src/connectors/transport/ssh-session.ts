@@ -7,8 +7,8 @@ import ssh2, {
   type NextAuthHandler,
 } from 'ssh2';
 import { AppError } from '../../errors.ts';
-import type { ConnectorContext, Network } from '../connector.ts';
-import { abortError, type PooledSession } from './session-pool.ts';
+import { abortError, type ConnectorContext, type Network } from '../connector.ts';
+import type { PooledSession } from './session-pool.ts';
 import { classifySshError } from './ssh-errors.ts';
 import { fingerprintOf, HostKeyPin } from './ssh-host-key.ts';
 import { readPrivateKey } from './ssh-key.ts';
@@ -348,7 +348,7 @@ export class SshSession implements PooledSession {
         reject(error);
         this.destroy();
       };
-      const onAbort = () => fail(abortError(signal));
+      const onAbort = () => fail(abortError(signal.reason));
       const timer = setTimeout(() => fail(late()), Math.min(timeoutMs, longestMs));
       if (this.#ended !== undefined) return fail(this.#ended);
       if (signal.aborted) return onAbort();

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { untilAborted } from '../connectors/connector.ts';
+import { untilAborted } from './connectors/connector.ts';
+import { AppError } from './errors.ts';
 import { Life } from './life.ts';
 
 test('whoever waits is answered with its end, which comes once', async () => {
   const life = new Life();
   const begun = untilAborted(life, new Promise(() => {}));
-  const reason = new Error('undeployed');
+  const reason = new AppError('cancelled', 'undeployed');
   life.end(reason);
   life.end(new Error('a second end'));
   await assert.rejects(begun, reason);
@@ -25,8 +26,10 @@ test('work that is done is its own answer, whatever comes later', async () => {
 
 test('nobody waits for a life that is over', async () => {
   const life = new Life();
-  life.end(new Error('over'));
-  await assert.rejects(untilAborted(life, Promise.resolve(7)), /over/);
+  const reason = new Error('over');
+  life.end(reason);
+  // Whatever it ended for is told as an error of ours.
+  await assert.rejects(untilAborted(life, Promise.resolve(7)), { code: 'cancelled', cause: reason });
 });
 
 test('the signal aborts with the end, whether it was asked for before or after', () => {

@@ -1,4 +1,4 @@
-import type { CallContext } from '../connectors/connector.ts';
+import type { CallContext } from './connectors/connector.ts';
 
 type Listener = (reason: unknown) => void;
 

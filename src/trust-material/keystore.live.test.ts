@@ -43,7 +43,7 @@ describe('keystores of the real keytool and openssl', () => {
   let tools: KeystoreTools | undefined;
 
   before(async (context) => {
-    tools = await startOrSkip(context as { skip(message?: string): void }, openKeystoreTools);
+    tools = await startOrSkip(context, openKeystoreTools);
     if (tools) await makeAuthority(tools);
   });
   after(() => tools?.[Symbol.asyncDispose]());

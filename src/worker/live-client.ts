@@ -209,12 +209,14 @@ export function toClientError(
   return new AppError('internal_error');
 }
 
-interface RunOptions<Result, Answer> {
-  timeoutMs: number;
+/** One call of a client. */
+export interface ClientCall<Result, Answer> {
+  readonly timeoutMs: number;
   /** Whoever asks: the call is cancelled when that one is gone. */
-  asker?: CallContext | undefined;
+  readonly asker?: CallContext | undefined;
   /** When the time began, by `performance.now()`; default now. */
-  began?: number;
+  readonly began?: number;
+  work(live: unknown, context: CallContext): Promise<Result>;
   /** Called when the work has ended, which may be after its answer. */
   ended?(): void;
   /** What is answered of a result; what it throws is a failure. */
@@ -299,43 +301,40 @@ export class LiveClient {
   }
 
   /** Runs one call with a deadline. Work that ignores its signal is answered all the same, and counts as running until it ends. */
-  run<Result, Answer>(
-    work: (live: unknown, context: CallContext) => Promise<Result>,
-    options: RunOptions<Result, Answer>,
-  ): Promise<Answer> {
-    const { timeoutMs, asker, began = performance.now() } = options;
+  run<Result, Answer>(call: ClientCall<Result, Answer>): Promise<Answer> {
+    const { timeoutMs, asker, began = performance.now() } = call;
     if (asker && isAborted(asker)) {
-      options.ended?.();
-      return Promise.reject(options.failed(cancelReason(asker.signal.reason)));
+      call.ended?.();
+      return Promise.reject(call.failed(cancelReason(asker.signal.reason)));
     }
     // One promise and no chain: what this does for a call costs as much as a small driver's own part.
     return new Promise((resolve, reject) => {
-      const fail = (error: unknown) => reject(options.failed(error));
-      const call = new RunningCall({ timeoutMs, began, asker }, fail);
+      const fail = (error: unknown) => reject(call.failed(error));
+      const running = new RunningCall({ timeoutMs, began, asker }, fail);
       this.#running ??= new Crowd();
-      this.#running.add(call);
-      this.#watch(call.endsAt);
-      let running: Promise<Result>;
+      this.#running.add(running);
+      this.#watch(running.endsAt);
+      let work: Promise<Result>;
       try {
-        running = work(this.#live, call);
+        work = call.work(this.#live, running);
       } catch (error) {
-        running = Promise.reject(error);
+        work = Promise.reject(error);
       }
-      running.then(
+      work.then(
         (result) => {
-          this.#settled(call);
-          options.ended?.();
-          if (call.isAborted) return;
+          this.#settled(running);
+          call.ended?.();
+          if (running.isAborted) return;
           try {
-            resolve(options.fulfilled(result));
+            resolve(call.fulfilled(result));
           } catch (error) {
             fail(error);
           }
         },
         (error: unknown) => {
-          this.#settled(call);
-          options.ended?.();
-          if (!call.isAborted) fail(error);
+          this.#settled(running);
+          call.ended?.();
+          if (!running.isAborted) fail(error);
         },
       );
     });

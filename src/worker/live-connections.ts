@@ -429,8 +429,9 @@ export class LiveConnections {
 
   #roundTrip(client: LiveClient): Promise<void> {
     const { connector } = client.prepared;
-    return client.run((live, context) => connector.prove(live, context), {
+    return client.run({
       timeoutMs: this.#limits.proveTimeoutMs,
+      work: (live, context) => connector.prove(live, context),
       fulfilled() {},
       failed: (error) => toClientError(error, client.prepared, this.#options.log),
     });

@@ -1,6 +1,6 @@
 import { type CallContext, type Logger, untilAborted } from '../connectors/connector.ts';
 import { AppError } from '../errors.ts';
-import { type LiveClient, toClientError } from './live-client.ts';
+import { type ClientCall, type LiveClient, toClientError } from './live-client.ts';
 import { checkInput } from './operation-input.ts';
 import type { Scrubbing } from './scrubbing.ts';
 import { isOff, type Serving, type Slot } from './slot.ts';
@@ -19,6 +19,68 @@ interface Surroundings {
   /** Operations in flight on one connection. */
   concurrency: number;
   onFailure(client: LiveClient, error: AppError): void;
+}
+
+interface OperationCallParts<Result> {
+  surroundings: Surroundings;
+  serving: Serving;
+  slot: Slot;
+  operate(live: unknown, input: unknown, context: CallContext): Promise<unknown>;
+  input: unknown;
+  timeoutMs: number;
+  asker: CallContext | undefined;
+  /** The breaker's. */
+  leave: ((failure?: AppError) => void) | undefined;
+  deliver: Deliver<Result>;
+}
+
+/** An operation that is running. A class, because its functions, made anew for each, would be felt. */
+class OperationCall<Result> implements ClientCall<unknown, Result> {
+  readonly timeoutMs: number;
+  readonly asker: CallContext | undefined;
+  readonly began = performance.now();
+  readonly #parts: OperationCallParts<Result>;
+
+  constructor(parts: OperationCallParts<Result>) {
+    this.timeoutMs = parts.timeoutMs;
+    this.asker = parts.asker;
+    this.#parts = parts;
+  }
+
+  work(live: unknown, context: CallContext): Promise<unknown> {
+    const { operate, input } = this.#parts;
+    return operate(live, input, context);
+  }
+
+  ended(): void {
+    this.#parts.slot.inFlight -= 1;
+  }
+
+  fulfilled(result: unknown): Result {
+    const { deliver, serving } = this.#parts;
+    const answer = deliver(serving.client.prepared.scrubbing, result);
+    this.#over();
+    return answer;
+  }
+
+  failed(error: unknown): AppError {
+    const { serving, surroundings } = this.#parts;
+    const failure = toClientError(error, serving.client.prepared, surroundings.log);
+    this.#over(failure);
+    return failure;
+  }
+
+  #over(failure?: AppError): void {
+    const { leave, slot, serving, surroundings } = this.#parts;
+    const { client, proof } = serving;
+    leave?.(failure);
+    slot.health.noteOperation(!failure, performance.now() - this.began);
+    if (failure) {
+      slot.health.noteError(failure, Date.now());
+      surroundings.onFailure(client, failure);
+    }
+    if (!client.isClosing) proof.noteOperation(failure);
+  }
 }
 
 /** Runs operations on what serves a connection, within its limits. */
@@ -74,15 +136,18 @@ export class OperationRuns {
     { timeoutMs, asker }: OperateOptions,
     deliver: Deliver<Result>,
   ): Promise<Result> {
-    const { client, proof } = this.#servingOf(slot);
+    const serving = this.#servingOf(slot);
+    const { client } = serving;
     const held = slot!;
-    const { log, concurrency, onFailure } = this.#surroundings;
-    const { definition, connector, scrubbing } = client.prepared;
+    const { concurrency } = this.#surroundings;
+    const { definition, connector } = client.prepared;
     const schema = Object.hasOwn(definition.operations, operation)
       ? definition.operations[operation]
       : undefined;
-    const run = Object.hasOwn(connector.operations, operation) ? connector.operations[operation] : undefined;
-    if (!schema || !run)
+    const operate = Object.hasOwn(connector.operations, operation)
+      ? connector.operations[operation]
+      : undefined;
+    if (!schema || !operate)
       throw new AppError(
         'not_found',
         `Operation '${operation}' was not found; ${definition.type} has ${Object.keys(definition.operations).join(', ') || 'none'}`,
@@ -91,36 +156,21 @@ export class OperationRuns {
     if (held.inFlight >= concurrency)
       throw new AppError('target_busy', `${held.inFlight} operations of this connection are running already`);
     const leave = client.breaker.enter();
-    const began = performance.now();
-    const over = (failure?: AppError) => {
-      leave?.(failure);
-      held.health.noteOperation(!failure, performance.now() - began);
-      if (failure) {
-        held.health.noteError(failure, Date.now());
-        onFailure(client, failure);
-      }
-      if (!client.isClosing) proof.noteOperation(failure);
-    };
     held.inFlight += 1;
     // Its promise is the answer: one more for each call would be felt by the fastest connectors.
-    return client.run((live, context) => run(live, input, context), {
-      began,
-      timeoutMs,
-      asker,
-      ended() {
-        held.inFlight -= 1;
-      },
-      fulfilled(result) {
-        const answer = deliver(scrubbing, result);
-        over();
-        return answer;
-      },
-      failed(error) {
-        const failure = toClientError(error, client.prepared, log);
-        over(failure);
-        return failure;
-      },
-    });
+    return client.run(
+      new OperationCall({
+        surroundings: this.#surroundings,
+        serving,
+        slot: held,
+        operate,
+        input,
+        timeoutMs,
+        asker,
+        leave,
+        deliver,
+      }),
+    );
   }
 
   #servingOf(slot: Slot | undefined): Serving {
@@ -151,18 +201,22 @@ async function opened(slot: Slot, timeoutMs: number, asker?: CallContext): Promi
 
 /** What of a result may leave the worker. */
 export function resultOf(scrubbing: Scrubbing, result: unknown): unknown {
-  return asJson(() => scrubbing.result(result));
+  try {
+    return scrubbing.result(result);
+  } catch (error) {
+    throw noJson(error);
+  }
 }
 
 /** As `resultOf`, as a JSON text. */
 export function jsonOf(scrubbing: Scrubbing, result: unknown): string {
-  return asJson(() => scrubbing.json(result));
+  try {
+    return scrubbing.json(result);
+  } catch (error) {
+    throw noJson(error);
+  }
 }
 
-function asJson<Json>(make: () => Json): Json {
-  try {
-    return make();
-  } catch (error) {
-    throw new AppError('internal_error', 'The result of the operation is no JSON', { cause: error });
-  }
+function noJson(cause: unknown): AppError {
+  return new AppError('internal_error', 'The result of the operation is no JSON', { cause });
 }

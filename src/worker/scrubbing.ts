@@ -119,7 +119,9 @@ function isCertainlyJson(value: unknown, levels = 8): boolean {
   }
   const prototype = Object.getPrototypeOf(value);
   if ((prototype !== Object.prototype && prototype !== null) || 'toJSON' in value) return false;
-  return Object.values(value).every((inner) => isCertainlyJson(inner, levels - 1));
+  for (const name in value)
+    if (!isCertainlyJson((value as Record<string, unknown>)[name], levels - 1)) return false;
+  return true;
 }
 
 /** Errors in log fields are reduced to text first, since a scrubber does not look into class instances. */

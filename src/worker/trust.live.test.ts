@@ -40,7 +40,7 @@ describe('TLS with keystores of the real keytool and openssl', () => {
   });
 
   before(async (context) => {
-    tools = await startOrSkip(context as { skip(message?: string): void }, openKeystoreTools);
+    tools = await startOrSkip(context, openKeystoreTools);
     if (!tools) return;
     const { keytool, openssl, read } = tools;
     await makeAuthority(tools);

@@ -35,7 +35,7 @@ for (const database of ['SQLite', 'PostgreSQL'] as Database[])
       if (database === 'SQLite') {
         app = await startPlugboard({ withWorker: false });
       } else {
-        const server = await startOrSkip(t as never, startPostgresql);
+        const server = await startOrSkip(t, startPostgresql);
         if (!server) return;
         endDatabase = async () => server.stop();
         await server.createDatabase('pins', 'en-US');

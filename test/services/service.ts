@@ -29,11 +29,12 @@ export class ServerMissing extends Error {
 export const requireAllServices = process.env['REQUIRE_ALL_SERVICES'] === '1';
 
 /**
- * Starts a service for a suite, and notes what passes in it as proven against it; without its program the suite is skipped loudly, or fails where all
- * services are required.
+ * Starts a service for a test or a suite, and notes what passes in it as proven against it; without its
+ * program it is skipped loudly, or fails where all services are required. A suite cannot be skipped from its
+ * `before`: each of its tests has to, when it finds that the service is undefined.
  */
 export async function startOrSkip<S>(
-  test: { skip(message?: string): void; readonly fullName?: string },
+  test: { skip?(message?: string): void; readonly fullName?: string },
   start: () => Promise<S>,
 ): Promise<S | undefined> {
   try {
@@ -44,7 +45,7 @@ export async function startOrSkip<S>(
   } catch (error) {
     if (!(error instanceof ServerMissing) || requireAllServices) throw error;
     console.error(`\n  !!! ${error.message}\n`);
-    test.skip(error.message);
+    test.skip?.(error.message);
     return undefined;
   }
 }

@@ -125,7 +125,7 @@ describe(`what Apache Kafka ${kafkaVersion} is sent`, () => {
   let service: KafkaService | undefined;
 
   before(async (t) => {
-    service = await startOrSkip(t as TestContext, () => startKafka());
+    service = await startOrSkip(t, () => startKafka());
     await service?.createTopic('single', { partitions: 1 });
     await service?.createTopic('several', { partitions: 6 });
   });

@@ -167,7 +167,7 @@ describe(`kafka against ${serverVersion}`, () => {
 
   before(async (t) => {
     advertisedPort = await freePort();
-    service = await startOrSkip(t as TestContext, () =>
+    service = await startOrSkip(t, () =>
       startKafka({
         advertised: { host: '127.0.0.1', port: advertisedPort },
         settings: { 'listener.name.oauth.connections.max.reauth.ms': '1500' },

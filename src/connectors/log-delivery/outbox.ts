@@ -266,7 +266,7 @@ export class Outbox {
     const { most, mostLength } = this.#roomForRow(items.length - first);
     const row = rows.take(items, first, most, mostLength);
     if (!row) return 0;
-    this.#enqueue(toEntry(row.text, call, first, row.count));
+    this.#enqueue(toEntry(row.text, call, first, row.count, row.bytes));
     return row.count;
   }
 
@@ -542,11 +542,11 @@ export class Outbox {
 }
 
 /** Adds a frame to those that its call waits for. */
-function toEntry(frame: Frame, call: Call, at: number, count: number): Entry {
+function toEntry(frame: Frame, call: Call, at: number, count: number, textBytes?: number): Entry {
   let held = frame;
   let bytes = 0;
   if (typeof frame === 'string') {
-    bytes = Buffer.byteLength(frame);
+    bytes = textBytes ?? Buffer.byteLength(frame);
     // Other texts take more memory than their bytes on the wire, which is what is counted.
     if (bytes !== frame.length) held = [Buffer.from(frame)];
   } else for (const { length } of frame) bytes += length;

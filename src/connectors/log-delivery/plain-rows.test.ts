@@ -12,9 +12,28 @@ const rowsOfLines = () =>
 
 test('a row takes as many messages as are wanted, and as have room', () => {
   const items = ['one', 'two', 'three', 'four'];
-  assert.deepEqual(rowsOfLines().take(items, 1, 2, 65_536), { text: 'two\nthree\n', count: 2 });
-  assert.deepEqual(rowsOfLines().take(items, 0, 4, 13), { text: 'one\ntwo\n', count: 2 });
+  assert.deepEqual(rowsOfLines().take(items, 1, 2, 65_536), {
+    text: 'two\nthree\n',
+    count: 2,
+    bytes: 10,
+  });
+  assert.deepEqual(rowsOfLines().take(items, 0, 4, 13), {
+    text: 'one\ntwo\n',
+    count: 2,
+    bytes: 8,
+  });
   assert.equal(rowsOfLines().take(items, 0, 4, 3), undefined);
+});
+
+test('a row is as long as its characters are in UTF-8', () => {
+  const rows = new PlainRows<string>({
+    format: (text) => `${text}\n`,
+    meanings: byteMeanings({ ends: 0x0a, isUnicode: true }),
+    isEnded: true,
+    mustBeWellFormed: true,
+  });
+  const items = ['grün', '€ 5', '🙂'];
+  assert.equal(rows.take(items, 0, 3, 65_536)?.bytes, Buffer.byteLength(`${items.join('\n')}\n`));
 });
 
 test('a row that is longer than what is looked at together is looked at to its end', () => {

@@ -35,6 +35,14 @@ export function byteMeanings(options: {
   return meanings;
 }
 
+/** The frames of messages one after the other. */
+export interface PlainRow {
+  text: string;
+  count: number;
+  /** Of the text in UTF-8. */
+  bytes: number;
+}
+
 /** Bytes that are looked at together. */
 const stepBytes = 16;
 const del = 0x7f;
@@ -58,12 +66,7 @@ export class PlainRows<Item> {
    * The frames of the items from `first` on, at most `most` and as far as `mostLength` UTF-16 units reach, of
    * which a spare buffer holds as many; undefined when they have to be encoded one by one.
    */
-  take(
-    items: readonly Item[],
-    first: number,
-    most: number,
-    mostLength: number,
-  ): { text: string; count: number } | undefined {
+  take(items: readonly Item[], first: number, most: number, mostLength: number): PlainRow | undefined {
     if (this.#rest > 0) {
       this.#rest--;
       return undefined;
@@ -82,16 +85,18 @@ export class PlainRows<Item> {
       // It is encoded again in its own turn.
     }
     if (count === 0) return undefined;
-    if (this.#isPlain(text, count)) {
+    const bytes = this.#plainBytes(text, count);
+    if (bytes !== undefined) {
       this.#pause = 0;
-      return { text, count };
+      return { text, count, bytes };
     }
     this.#pause = Math.min(maxPause, this.#pause * 2 + 1);
     this.#rest = this.#pause;
     return undefined;
   }
 
-  #isPlain(text: string, count: number): boolean {
+  /** How long it is in UTF-8 where it is plain. */
+  #plainBytes(text: string, count: number): number | undefined {
     const { meanings, isEnded, mustBeWellFormed } = this.#format;
     const spare = takeSpare();
     const length = spare.write(text);
@@ -104,7 +109,7 @@ export class PlainRows<Item> {
         (meanings[del] === fine || !text.includes('\x7f'))) ||
       (countEnds(spare, length, meanings) === ends && (isAscii || !mustBeWellFormed || text.isWellFormed()));
     giveSpareBack(spare);
-    return isPlain;
+    return isPlain ? length : undefined;
   }
 }
 

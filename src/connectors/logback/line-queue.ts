@@ -3,10 +3,17 @@ import { AppError } from '../../errors.ts';
 import { type CallContext, isAborted } from '../connector.ts';
 import type { RollingFile } from './rolling-file.ts';
 
+/** What became of the lines of one call. */
+export interface Appended {
+  written: number;
+  /** The file of the last. */
+  file: string;
+}
+
 interface Waiting {
   readonly lines: readonly string[];
   readonly context: CallContext;
-  resolve(path: string): void;
+  resolve(appended: Appended): void;
   reject(error: unknown): void;
 }
 
@@ -40,8 +47,8 @@ export class LineQueue {
     if (this.#isClosed) throw closedError();
   }
 
-  /** Writes the lines of one call, all or none; answers the file of the last. An aborted call writes nothing. */
-  append(lines: readonly string[], context: CallContext): Promise<string> {
+  /** Writes the lines of one call, all or none. An aborted call writes nothing. */
+  append(lines: readonly string[], context: CallContext): Promise<Appended> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ lines, context, resolve, reject });
       this.#draining ??= this.#drain();
@@ -98,9 +105,9 @@ export class LineQueue {
   /** Whether they could be written in place. */
   #writeNow(together: readonly Waiting[]): boolean {
     try {
-      const path = this.#file.appendNow(together);
-      if (path === undefined) return false;
-      for (const { resolve } of together) resolve(path);
+      const file = this.#file.appendNow(together);
+      if (file === undefined) return false;
+      for (const { lines, resolve } of together) resolve({ written: lines.length, file });
       return true;
     } catch (error) {
       for (const { reject } of together) reject(error);
@@ -111,8 +118,9 @@ export class LineQueue {
   async #write(together: readonly Waiting[]): Promise<void> {
     if (together.length === 0) return;
     try {
-      const paths = await this.#file.append(together.map(({ lines }) => lines));
-      for (const [at, { resolve }] of together.entries()) resolve(paths[at]!);
+      const files = await this.#file.append(together.map(({ lines }) => lines));
+      for (const [at, { lines, resolve }] of together.entries())
+        resolve({ written: lines.length, file: files[at]! });
     } catch (error) {
       if (together.length === 1 || this.#file.isTorn) for (const { reject } of together) reject(error);
       // Nothing of them is in the file: each has its own chance, and its own error.

@@ -218,7 +218,7 @@ test('calls that are written together fail each for itself', async (t) => {
   const outcomes = await Promise.allSettled(calls);
   const path = join(root, '2026-01-01.0.log');
   assert.deepEqual(
-    outcomes.map((outcome) => (outcome.status === 'fulfilled' ? outcome.value : 'failed')),
+    outcomes.map((outcome) => (outcome.status === 'fulfilled' ? outcome.value.file : 'failed')),
     [path, 'failed', 'failed', path, 'failed'],
   );
   for (const outcome of outcomes.slice(1, 3))
@@ -245,7 +245,8 @@ test('each of the calls that are written together learns its own file', async (t
   t.after(() => queue.close());
   const { signal } = new AbortController();
   const lines = Array.from({ length: 7 }, (_, at) => `line ${at}\n`);
-  const paths = await Promise.all(lines.map((line) => queue.append([line], { signal })));
+  const appended = await Promise.all(lines.map((line) => queue.append([line], { signal })));
+  const paths = appended.map(({ file }) => file);
   assert.deepEqual(
     paths,
     [0, 0, 1, 1, 2, 2, 3].map((index) => join(root, `2026-01-01.${index}.log`)),

@@ -61,7 +61,7 @@ export const logbackConnector = defineConnector<typeof logback, LiveLogback>(log
         const event = item.timestampMs === undefined ? eventAt(nowMs, item) : (item as LogEvent);
         lines.push(wellFormedLine(live.layout(event)));
       }
-      return live.lines.append(lines, context).then((file) => ({ written: lines.length, file }));
+      return live.lines.append(lines, context);
     },
   },
 

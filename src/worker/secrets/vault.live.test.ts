@@ -26,7 +26,7 @@ describe('a real Vault or OpenBao', () => {
   const network = createNetwork({ policy: createEgressPolicy() });
 
   before(async (context) => {
-    server = await startOrSkip(context as { skip(message?: string): void }, startVault);
+    server = await startOrSkip(context, startVault);
     if (!server) return;
     directory = await privateDirectory('vault-credentials');
     await server.api('POST', 'secret/data/team/db', { data: { password: 'kv2-passw0rd', port: 5432 } });

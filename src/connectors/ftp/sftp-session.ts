@@ -113,21 +113,43 @@ export class SftpSession implements FileSession {
     const target = join(directory, base);
     if (!overwrite && (await this.#exists(target, signal))) throw alreadyThere(path);
     const temporary = join(directory, temporaryName(base));
+    let handle: Buffer | undefined;
     try {
-      const handle = await this.#call<Buffer>(signal, path, (done) => this.#sftp.open(temporary, 'wx', done));
-      await this.#write(handle, path, content, signal);
+      const opened = await this.#call<Buffer>(signal, path, (done) => this.#sftp.open(temporary, 'wx', done));
+      handle = opened;
+      await this.#write(opened, path, content, signal);
+      handle = undefined;
       await this.#call<void>(signal, path, (done) =>
-        this.#sftp.close(handle, (error) => done(error ?? undefined)),
+        this.#sftp.close(opened, (error) => done(error ?? undefined)),
       );
       await this.#renameTo(temporary, target, path, overwrite, signal).catch(async (error: unknown) => {
         throw (await this.#exists(temporary, signal)) ? error : takenAway(path, error);
       });
-    } catch (error) {
+    } catch (refused) {
+      const error = (await this.#isFull(refused, directory, content.length, signal))
+        ? new AppError('quota_exceeded', `${path}: the disk of the server is full`, { cause: refused })
+        : refused;
+      // A file that is open takes up its room even when it has no name any more.
+      if (handle) await this.#closeHandle(handle, signal);
       if (this.alive)
         await this.#call<void>(signal, path, (done) =>
           this.#sftp.unlink(temporary, (failed) => done(failed ?? undefined)),
         ).catch(() => {});
       throw error;
+    }
+  }
+
+  /** OpenSSH says of a full disk that it has failed, and no more; but how much room there is, when it is asked. */
+  async #isFull(refused: unknown, directory: string, bytes: number, signal: AbortSignal): Promise<boolean> {
+    const { code } = ((refused as Error).cause ?? {}) as { code?: unknown };
+    if (code !== statusFailure || !this.alive) return false;
+    try {
+      const disk = await this.#call<FileSystem>(signal, directory, (done) =>
+        this.#sftp.ext_openssh_statvfs(directory, done),
+      );
+      return Number(disk.f_bavail) * Number(disk.f_frsize) < bytes;
+    } catch {
+      return false;
     }
   }
 
@@ -321,6 +343,13 @@ export class SftpSession implements FileSession {
 }
 
 const statusEof = 1;
+const statusFailure = 4;
+
+/** Of statvfs@openssh.com (OpenSSH, PROTOCOL 4.4): what is used of it. */
+interface FileSystem {
+  f_bavail: number | bigint;
+  f_frsize: number | bigint;
+}
 
 /** A status of the server (draft-ietf-secsh-filexfer-02, 7) as an error of ours. */
 function sftpError(error: Error, path: string): AppError {
@@ -344,7 +373,7 @@ function sftpError(error: Error, path: string): AppError {
       return as('quota_exceeded', 'the disk of the server is full');
     case 15:
       return as('quota_exceeded', 'the quota of the account is used up');
-    case 4:
+    case statusFailure:
       return as(
         'request_rejected',
         `the server refused it (${error.message})`,

@@ -192,7 +192,10 @@ export class FtpSession implements FileSession {
       const temporary = join(directory, temporaryName(base));
       try {
         await this.#transfer(() =>
-          this.#client.uploadFrom(Readable.from(slices(content), { objectMode: false }), temporary),
+          this.#client.uploadFrom(
+            withoutOthersFailure(Readable.from(slices(content), { objectMode: false })),
+            temporary,
+          ),
         );
         await this.#replace(temporary, target, overwrite);
       } catch (error) {
@@ -209,14 +212,16 @@ export class FtpSession implements FileSession {
       if (known !== undefined && known > maxBytes) throw tooLarge(path, maxBytes);
       const parts: Buffer[] = [];
       let size = 0;
-      const destination = new Writable({
-        write(chunk: Buffer, _encoding, done) {
-          size += chunk.length;
-          if (size > maxBytes) return done(tooLarge(path, maxBytes));
-          parts.push(chunk);
-          done();
-        },
-      });
+      const destination = withoutOthersFailure(
+        new Writable({
+          write(chunk: Buffer, _encoding, done) {
+            size += chunk.length;
+            if (size > maxBytes) return done(tooLarge(path, maxBytes));
+            parts.push(chunk);
+            done();
+          },
+        }),
+      );
       try {
         await this.#transfer(() => this.#client.downloadTo(destination, target));
       } catch (error) {
@@ -480,6 +485,15 @@ function notFtp(): AppError {
 /** How long a reply may come behind the end of its data connection. */
 const replyPatienceMs = 3_000;
 const sliceBytes = 64 * 1024;
+
+/**
+ * A stream of ours that does not fail with the data connection that it is joined to: basic-ftp would end the
+ * session for it, before the server could say why.
+ */
+function withoutOthersFailure<S extends Readable | Writable>(stream: S): S {
+  stream._destroy = (error, done) => done(error instanceof AppError ? error : null);
+  return stream;
+}
 
 async function* slices(bytes: Buffer): AsyncGenerator<Buffer> {
   // A TLS connection that is ended within the callback of its handshake says no goodbye, and an empty

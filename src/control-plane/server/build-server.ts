@@ -50,6 +50,7 @@ import { answerBadPath, answerMalformedHttp, registerErrorHandler } from './erro
 import { publishEvents } from './event-sources.ts';
 import { Events, eventRoutes } from './events.routes.ts';
 import { purgeIdempotency, registerIdempotency } from './idempotency.ts';
+import { registerInStep } from './in-step.ts';
 import type { Logger } from './logger.ts';
 import { metricsRoutes } from './metrics.ts';
 import { registerMultipartParser } from './multipart-parser.ts';
@@ -165,6 +166,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   const openApi = collectOpenApi(app, version);
   registerAccess(app, { access, projects });
   registerIdempotency(app, db, sealer);
+  registerInStep(app, () => running === 1);
   registerJsonParser(app);
   registerFormParser(app);
   registerMultipartParser(app);

@@ -1,45 +1,42 @@
-import {
-  _,
-  Ajv2020,
-  type Code,
-  type ErrorObject,
-  type KeywordCxt,
-  str,
-  type ValidateFunction,
-} from 'ajv/dist/2020.js';
+import { _, Ajv2020, type Code, type ErrorObject, type KeywordCxt, str } from 'ajv/dist/2020.js';
 import type { OperationSchema } from '../contract/connection-type.ts';
 import { formatFieldPath } from '../contract/field-path.ts';
 import { formats } from '../contract/formats.ts';
 import { AppError, type FieldFault } from '../errors.ts';
 
 const maxFaults = 100;
-const defaultMaxInputBytes = 64 * 1024 * 1024;
 
 let ajv: Ajv2020 | undefined;
-const validators = new WeakMap<OperationSchema, ValidateFunction>();
+const checks = new WeakMap<OperationSchema, (input: unknown) => void>();
 
 /**
- * Checks the input of an operation against its schema and fills defaults in; throws `bad_request`
+ * A check of an operation's inputs against its schema, which fills defaults in; it throws `bad_request`
  * with every fault, or `payload_too_large`.
  */
-export function checkInput(operation: OperationSchema, input: unknown): void {
-  const maxBytes = operation.maxInputBytes ?? defaultMaxInputBytes;
-  if (operation.maxInputBytes !== undefined && Buffer.byteLength(JSON.stringify(input ?? null)) > maxBytes)
-    throw new AppError('payload_too_large', `The input is larger than ${maxBytes} bytes`);
-  let validate = validators.get(operation);
-  if (!validate) {
-    ajv ??= createAjv();
-    validate = ajv.compile(operation.input);
-    validators.set(operation, validate);
+export function inputCheck(operation: OperationSchema): (input: unknown) => void {
+  let check = checks.get(operation);
+  if (!check) {
+    check = createCheck(operation);
+    checks.set(operation, check);
   }
-  if (validate(input)) return;
-  const validationErrors = faultsOf(validate.errors ?? [], input);
-  const text = validationErrors
-    .map(({ field, message }) => (field ? `${field} ${message}` : message))
-    .join('; ');
-  throw new AppError('bad_request', `The input of the operation is not valid: ${text.slice(0, 2000)}`, {
-    details: { validationErrors },
-  });
+  return check;
+}
+
+function createCheck({ input: schema, maxInputBytes }: OperationSchema): (input: unknown) => void {
+  ajv ??= createAjv();
+  const validate = ajv.compile(schema);
+  return (input) => {
+    if (maxInputBytes !== undefined && Buffer.byteLength(JSON.stringify(input ?? null)) > maxInputBytes)
+      throw new AppError('payload_too_large', `The input is larger than ${maxInputBytes} bytes`);
+    if (validate(input)) return;
+    const validationErrors = faultsOf(validate.errors ?? [], input);
+    const text = validationErrors
+      .map(({ field, message }) => (field ? `${field} ${message}` : message))
+      .join('; ');
+    throw new AppError('bad_request', `The input of the operation is not valid: ${text.slice(0, 2000)}`, {
+      details: { validationErrors },
+    });
+  };
 }
 
 function createAjv(): Ajv2020 {

@@ -1,7 +1,6 @@
 import { type CallContext, type Logger, untilAborted } from '../connectors/connector.ts';
 import { AppError } from '../errors.ts';
-import { type ClientCall, type LiveClient, toClientError } from './live-client.ts';
-import { checkInput } from './operation-input.ts';
+import { type ClientCall, type LiveClient, type Operate, toClientError } from './live-client.ts';
 import type { Scrubbing } from './scrubbing.ts';
 import { isOff, type Serving, type Slot } from './slot.ts';
 
@@ -25,7 +24,7 @@ interface OperationCallParts<Result> {
   surroundings: Surroundings;
   serving: Serving;
   slot: Slot;
-  operate(live: unknown, input: unknown, context: CallContext): Promise<unknown>;
+  operate: Operate;
   input: unknown;
   timeoutMs: number;
   asker: CallContext | undefined;
@@ -140,19 +139,13 @@ export class OperationRuns {
     const { client } = serving;
     const held = slot!;
     const { concurrency } = this.#surroundings;
-    const { definition, connector } = client.prepared;
-    const schema = Object.hasOwn(definition.operations, operation)
-      ? definition.operations[operation]
-      : undefined;
-    const operate = Object.hasOwn(connector.operations, operation)
-      ? connector.operations[operation]
-      : undefined;
-    if (!schema || !operate)
-      throw new AppError(
-        'not_found',
-        `Operation '${operation}' was not found; ${definition.type} has ${Object.keys(definition.operations).join(', ') || 'none'}`,
-      );
-    checkInput(schema, input);
+    const called = client.operation(operation);
+    if (!called) {
+      const { type, operations } = client.prepared.definition;
+      const names = Object.keys(operations).join(', ') || 'none';
+      throw new AppError('not_found', `Operation '${operation}' was not found; ${type} has ${names}`);
+    }
+    called.check(input);
     if (held.inFlight >= concurrency)
       throw new AppError('target_busy', `${held.inFlight} operations of this connection are running already`);
     const leave = client.breaker.enter();
@@ -163,7 +156,7 @@ export class OperationRuns {
         surroundings: this.#surroundings,
         serving,
         slot: held,
-        operate,
+        operate: called.operate,
         input,
         timeoutMs,
         asker,

@@ -19,6 +19,8 @@ export type LogItem = Omit<NonNullable<LogInput['messages']>[number], 'level'> &
 export type LogEvent = LogItem & { timestampMs: number };
 
 type Converter = (event: LogEvent) => string;
+/** A text stands for itself in every line. */
+type Part = string | Converter;
 
 export const iso8601 = 'yyyy-MM-dd HH:mm:ss,SSS';
 const datePatterns: Record<string, string> = { ISO8601: iso8601, STRICT: "yyyy-MM-dd'T'HH:mm:ss,SSS" };
@@ -86,15 +88,21 @@ const withoutMeaning = new Set([
 /** Compiles a line pattern as Logback's PatternLayout does; throws an Error that says what is wrong. */
 export function compileLayout(pattern: string, zone: Zone): Converter {
   const nodes = parsePattern(pattern, 'layout');
-  const converters = compileAll(nodes, zone);
-  if (!handlesThrowable(nodes)) converters.push(exceptionConverter([]));
-  return concatenate(converters);
+  const parts = compileAll(nodes, zone);
+  if (!handlesThrowable(nodes)) parts.push(exceptionConverter([]));
+  return concatenate(parts);
 }
 
-function concatenate(converters: readonly Converter[]): Converter {
+function concatenate(all: readonly Part[]): Converter {
+  const parts: Part[] = [];
+  for (const part of all) {
+    const last = parts.at(-1);
+    if (typeof part === 'string' && typeof last === 'string') parts[parts.length - 1] = last + part;
+    else parts.push(part);
+  }
   return (event) => {
     let text = '';
-    for (const convert of converters) text += convert(event);
+    for (const part of parts) text += typeof part === 'string' ? part : part(event);
     return text;
   };
 }
@@ -107,16 +115,18 @@ function handlesThrowable(nodes: readonly PatternNode[]): boolean {
   );
 }
 
-function compileAll(nodes: readonly PatternNode[], zone: Zone): Converter[] {
+function compileAll(nodes: readonly PatternNode[], zone: Zone): Part[] {
   return nodes.map((node) => {
-    if (node.kind === 'literal') return () => node.text;
+    if (node.kind === 'literal') return node.text;
     if (withoutMeaning.has(node.word))
       throw new Error(`%${node.word} is not supported here: an event has no such value`);
-    const convert =
+    const part =
       node.kind === 'keyword' ? keyword(node.word, node.options ?? [], zone) : composite(node, zone);
     // A word that Logback does not know appears in the line, without its width.
-    if (!convert) return () => `%PARSER_ERROR[${node.word}]`;
-    return node.format ? formatted(convert, node.format) : convert;
+    if (part === undefined) return `%PARSER_ERROR[${node.word}]`;
+    const { format } = node;
+    if (!format) return part;
+    return typeof part === 'string' ? fitted(part, format) : (event) => fitted(part(event), format);
   });
 }
 
@@ -134,7 +144,7 @@ function coloured(code: string, text: string): string {
   return `\x1b[${code}m${text}\x1b[0;39m`;
 }
 
-function keyword(word: string, options: string[], zone: Zone): Converter | undefined {
+function keyword(word: string, options: string[], zone: Zone): Part | undefined {
   switch (word) {
     case 'd':
     case 'date': {
@@ -160,13 +170,13 @@ function keyword(word: string, options: string[], zone: Zone): Converter | undef
     case 'mdc':
       return mdcConverter(options[0]);
     case 'n':
-      return () => '\n';
+      return '\n';
     case 'cn':
     case 'contextName':
-      return () => 'default';
+      return 'default';
     case 'nopex':
     case 'nopexception':
-      return () => '';
+      return '';
     default:
       return throwableWords.has(word) ? exceptionConverter(options) : undefined;
   }
@@ -283,13 +293,10 @@ function shorten(exception: string, most: number, ignored: readonly string[]): s
   return `${written.join('\n')}\n`;
 }
 
-function formatted(convert: Converter, { min, max, padLeft, truncateLeft }: Format): Converter {
-  return (event) => {
-    const text = convert(event);
-    if (text.length > max) return truncateLeft ? text.slice(text.length - max) : text.slice(0, max);
-    if (text.length < min) return padLeft ? text.padStart(min) : text.padEnd(min);
-    return text;
-  };
+function fitted(text: string, { min, max, padLeft, truncateLeft }: Format): string {
+  if (text.length > max) return truncateLeft ? text.slice(text.length - max) : text.slice(0, max);
+  if (text.length < min) return padLeft ? text.padStart(min) : text.padEnd(min);
+  return text;
 }
 
 /** The text as UTF-8 can hold it: half of a surrogate pair becomes a question mark, as Java writes it. */

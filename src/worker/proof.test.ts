@@ -25,6 +25,7 @@ function setUp(t: { after(done: () => void): void }) {
     },
     periodic: limiter,
     requested: limiter,
+    now: () => Date.now(),
     random: () => 0,
   });
   t.after(() => {

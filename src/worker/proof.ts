@@ -15,6 +15,7 @@ interface ProofOptions {
   periodic: Limiter;
   /** Bounds those that were asked for. */
   requested: Limiter;
+  /** Of a clock that nobody sets; default `performance.now`. */
   now?: () => number;
   random?: () => number;
   intervalMs?: number;
@@ -49,8 +50,9 @@ const unreachable: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /** A refused log-in that is not repeated, as an answer to whoever asked for a round trip. */
-function spared(refusal: AppError, until: number): AppError {
-  const said = `${refusal.message}; so that the account is not locked it is not tried again before ${new Date(until).toISOString()}`;
+function spared(refusal: AppError, forMs: number): AppError {
+  const until = new Date(Date.now() + forMs).toISOString();
+  const said = `${refusal.message}; so that the account is not locked it is not tried again before ${until}`;
   return new AppError(refusal.code, said, { cause: refusal, details: refusal.details });
 }
 
@@ -62,7 +64,7 @@ export class Proof {
   #outcome: ProofOutcome | undefined;
   #failures = 0;
   #notBefore = 0;
-  #lastSuccessAt = 0;
+  #lastSuccessAt = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #running = false;
   #asked = false;
@@ -72,7 +74,7 @@ export class Proof {
 
   constructor(options: ProofOptions) {
     this.#options = options;
-    this.#now = options.now ?? Date.now;
+    this.#now = options.now ?? (() => performance.now());
     this.#intervalMs = options.intervalMs ?? proofIntervalMs;
     this.#schedule(this.#intervalMs);
   }
@@ -102,12 +104,12 @@ export class Proof {
     this.#schedule(this.#intervalMs);
   }
 
-  /** An operation is a round trip too. */
-  noteOperation(error?: AppError): void {
+  /** An operation is a round trip too. `at` is when it ended, for whoever has looked at the clock already. */
+  noteOperation(error?: AppError, at: number = this.#now()): void {
     if (this.#stopped) return;
     // Nearly every one: the target was there and is there.
     if (!error && this.#outcome?.ok && !this.#asked) {
-      this.#lastSuccessAt = this.#now();
+      this.#lastSuccessAt = at;
       this.#notBefore = 0;
       this.#ensureTimer();
     } else if (!error) this.#settle({ ok: true });
@@ -131,7 +133,7 @@ export class Proof {
       const outcome = this.#outcome;
       if (this.#asked && outcome)
         if (outcome.ok) report(outcome, true);
-        else report({ ok: false, error: spared(outcome.error, this.#notBefore) }, false);
+        else report({ ok: false, error: spared(outcome.error, waitMs) }, false);
       this.#asked = false;
       this.#schedule(waitMs);
       return;

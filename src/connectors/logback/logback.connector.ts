@@ -56,11 +56,10 @@ export const logbackConnector = defineConnector<typeof logback, LiveLogback>(log
   operations: {
     log(live, input, context) {
       const nowMs = Date.now();
-      const lines: string[] = [];
-      for (const item of itemsOf<LogItem>(input)) {
+      const lines = itemsOf<LogItem>(input).map((item) => {
         const event = item.timestampMs === undefined ? eventAt(nowMs, item) : (item as LogEvent);
-        lines.push(wellFormedLine(live.layout(event)));
-      }
+        return wellFormedLine(live.layout(event));
+      });
       return live.lines.append(lines, context);
     },
   },

@@ -20,7 +20,13 @@ export async function mountSmallDisk(bytes: number): Promise<SmallDisk> {
   const path = join(directory.path, 'disk');
   await mkdir(path);
   await chmod(directory.path, 0o755);
-  await run(mount, ['-t', 'tmpfs', '-o', `size=${bytes},mode=0777`, 'tmpfs', path]);
+  try {
+    await run(mount, ['-t', 'tmpfs', '-o', `size=${bytes},mode=0777`, 'tmpfs', path]);
+  } catch {
+    // In a container even root may be without it.
+    await directory.remove();
+    throw new ServerMissing('A full disk', 'the right to mount one');
+  }
   return {
     path,
     async stop() {

@@ -9,6 +9,7 @@ import { startSshd } from '../../../test/services/sshd.ts';
 import { parseConnection } from '../../contract/validation.ts';
 import { ftpConnector } from './ftp.connector.ts';
 import { ftp } from './ftp.definition.ts';
+import { rejectsForQuota, upload } from './test-upload.ts';
 
 test('SFTP: an upload to a full disk of OpenSSH is told as such, leaves nothing, and what there was stays', async (t) => {
   const server = await startOrSkip(t, () => startSshd());
@@ -33,26 +34,15 @@ test('SFTP: an upload to a full disk of OpenSSH is told as such, leaves nothing,
   const ctx = createContext({ signal: new AbortController().signal });
   const live = await ftpConnector.open(parsed.config as never, ctx);
   t.after(() => ftpConnector.close(live));
-  const upload = (path: string, bytes: number) =>
-    ftpConnector.operations.upload(
-      live,
-      { path, content: 'x'.repeat(bytes), encoding: 'utf8', overwrite: true },
-      { signal: AbortSignal.timeout(60_000) },
-    );
 
   await writeFile(join(disk.path, 'ballast'), Buffer.alloc(200 * 1024));
-  await upload('first.txt', 60_000);
+  await upload(live, 'first.txt', 60_000);
   for (const name of ['second.txt', 'first.txt'])
-    await assert.rejects(upload(name, 300_000), (error) => {
-      const { code, retryable, message } = ftpConnector.classify(error);
-      assert.deepEqual([code, retryable], ['quota_exceeded', true], message);
-      assert.match(message, /disk of the server is full/);
-      return true;
-    });
+    await rejectsForQuota(live, name, 300_000, /disk of the server is full/);
   assert.deepEqual((await readdir(disk.path)).toSorted(), ['ballast', 'first.txt']);
   assert.equal((await stat(join(disk.path, 'first.txt'))).size, 60_000);
 
   await unlink(join(disk.path, 'ballast'));
-  await upload('first.txt', 300_000);
+  await upload(live, 'first.txt', 300_000);
   assert.equal((await stat(join(disk.path, 'first.txt'))).size, 300_000);
 });

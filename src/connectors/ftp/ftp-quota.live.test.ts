@@ -9,6 +9,7 @@ import { startOrSkip } from '../../../test/services/service.ts';
 import type { ConfigOf } from '../../contract/connection-type.ts';
 import { ftpConnector } from './ftp.connector.ts';
 import type { ftp } from './ftp.definition.ts';
+import { rejectsForQuota, upload } from './test-upload.ts';
 
 const authority = createAuthority();
 const certificate = authority.issue({ commonName: 'files.test', names: ['localhost'], ips: ['127.0.0.1'] });
@@ -45,19 +46,8 @@ for (const protocol of ['FTP', 'FTPS', 'SFTP'] as const)
     });
     const live = await ftpConnector.open(config, ctx);
     t.after(() => ftpConnector.close(live));
-    const upload = (path: string, bytes: number) =>
-      ftpConnector.operations.upload(
-        live,
-        { path, content: 'x'.repeat(bytes), encoding: 'utf8', overwrite: true },
-        { signal: AbortSignal.timeout(60_000) },
-      );
-    await upload('first.txt', 60_000);
-    for (const name of ['second.txt', 'first.txt'])
-      await assert.rejects(upload(name, 600_000), (error) => {
-        const { code, retryable, message } = ftpConnector.classify(error);
-        assert.deepEqual([code, retryable], ['quota_exceeded', true], message);
-        return true;
-      });
+    await upload(live, 'first.txt', 60_000);
+    for (const name of ['second.txt', 'first.txt']) await rejectsForQuota(live, name, 600_000);
     assert.deepEqual(await readdir(server.home), ['first.txt']);
     assert.equal((await stat(join(server.home, 'first.txt'))).size, 60_000);
   });

@@ -22,6 +22,8 @@ const uncheckedBytes = 8 + 4 + 4 + 1 + 4;
 /** Attributes, last offset, first and last time, producer, epoch, first sequence and count. */
 const headBytes = uncheckedBytes + 2 + 4 + 8 + 8 + 8 + 2 + 4 + 4;
 const magic = 2;
+/** The broker's to fill in. */
+const noLeaderEpoch = -1;
 const isNull = zigzag(-1);
 
 /**
@@ -51,19 +53,20 @@ export async function recordBatch(
     ? plain
     : Buffer.concat([plain.subarray(0, headBytes), await compressed(algorithm, plain.subarray(headBytes))]);
 
-  batch.writeBigInt64BE(0n, 0);
-  batch.writeInt32BE(batch.length - 12, 8);
-  batch.writeInt32BE(-1, 12);
-  batch.writeInt8(magic, 16);
-  batch.writeInt16BE(algorithm.bitmask, 21);
-  batch.writeInt32BE(records.length - 1, 23);
-  batch.writeBigInt64BE(BigInt(first), 27);
-  batch.writeBigInt64BE(BigInt(last), 35);
-  batch.writeBigInt64BE(sequence?.producerId ?? -1n, 43);
-  batch.writeInt16BE(sequence?.epoch ?? -1, 51);
-  batch.writeInt32BE(sequence?.first ?? -1, 53);
-  batch.writeInt32BE(records.length, 57);
-  batch.writeUInt32BE(crc32c(batch.subarray(uncheckedBytes)), 17);
+  let at = batch.writeBigInt64BE(0n, 0);
+  at = batch.writeInt32BE(batch.length - at - 4, at);
+  at = batch.writeInt32BE(noLeaderEpoch, at);
+  at = batch.writeInt8(magic, at);
+  const checksumAt = at;
+  at = batch.writeInt16BE(algorithm.bitmask, uncheckedBytes);
+  at = batch.writeInt32BE(records.length - 1, at);
+  at = batch.writeBigInt64BE(BigInt(first), at);
+  at = batch.writeBigInt64BE(BigInt(last), at);
+  at = batch.writeBigInt64BE(sequence?.producerId ?? -1n, at);
+  at = batch.writeInt16BE(sequence?.epoch ?? -1, at);
+  at = batch.writeInt32BE(sequence?.first ?? -1, at);
+  batch.writeInt32BE(records.length, at);
+  batch.writeUInt32BE(crc32c(batch.subarray(uncheckedBytes)), checksumAt);
   return batch;
 }
 

@@ -5,6 +5,7 @@ import {
   OpenWireBrokerError,
   OpenWireConnectionLost,
   OpenWireFrameTooLarge,
+  OpenWireLogInCutOff,
 } from './openwire/openwire-connection.ts';
 import { OpenWireFormatError } from './openwire/openwire-data.ts';
 
@@ -62,6 +63,12 @@ export function classifyActiveMqError(error: unknown): AppError {
     const { code, hint } = codeOfException(error);
     return as(code, `The broker says: ${error.message}`, hint);
   }
+  if (error instanceof OpenWireLogInCutOff)
+    return as(
+      'connection_lost',
+      error.message,
+      'The broker may have refused the log-in: try again, or look into its log.',
+    );
   if (error instanceof OpenWireConnectionLost) return as('connection_lost', error.message);
   if (error instanceof OpenWireFrameTooLarge) return as('message_too_large', error.message);
   if (error instanceof OpenWireFormatError)
@@ -149,6 +156,7 @@ export function adviceFor(
     case 'protocol_error':
     case 'target_timeout':
     case 'connection_lost':
+      if (details.hint) return details.hint;
       if (port === 8161) return `Port 8161 is the web console; ${ports}.`;
       return tls
         ? `Check the port: ${ports}.`

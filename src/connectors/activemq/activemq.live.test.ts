@@ -375,7 +375,13 @@ for (const product of brokers)
         reader.operate?.detail ?? '',
         /may receive: .*(not authorized to write|does not have permission='SEND')/,
       );
-      const nobody = await stagesOf(config(broker, { username: undefined, password: undefined } as never));
+      const withoutLogIn = config(broker, { username: undefined, password: undefined } as never);
+      let nobody = await stagesOf(withoutLogIn);
+      // Classic 5 cuts one in some hundreds off whose side of it is still starting there.
+      for (let more = 3; more > 0 && nobody.authenticate?.code === 'connection_lost'; more--) {
+        assert.match(nobody.authenticate.hint ?? '', /may have refused the log-in/);
+        nobody = await stagesOf(withoutLogIn);
+      }
       assert.equal(nobody.authenticate?.code, 'authentication_failed');
       const secure = await stagesOf(
         config(broker, { brokerURL: `ssl://${broker.host}:${broker.port}`, connectTimeout: 3000 }),

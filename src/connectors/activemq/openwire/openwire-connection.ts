@@ -56,6 +56,17 @@ export class OpenWireConnectionLost extends Error {
   }
 }
 
+/**
+ * The connection ended in place of an answer to the log-in. ActiveMQ Classic does so when it refuses one
+ * while its own side of the connection is still starting.
+ */
+export class OpenWireLogInCutOff extends OpenWireConnectionLost {
+  constructor(cause: OpenWireConnectionLost) {
+    super('The broker ended the connection in place of an answer to the log-in', { cause });
+    this.name = 'OpenWireLogInCutOff';
+  }
+}
+
 /** The command is larger than the broker takes. */
 export class OpenWireFrameTooLarge extends Error {
   constructor(bytes: number, maxBytes: number) {
@@ -112,7 +123,8 @@ export class OpenWireConnection {
 
   /**
    * Agrees on the format, logs in and opens a session. Fails with `OpenWireFormatError` when the other
-   * side speaks something else, and `OpenWireBrokerError` when it refuses.
+   * side speaks something else, `OpenWireBrokerError` when it refuses, and `OpenWireLogInCutOff` when it
+   * ends the connection instead.
    */
   static async start(socket: Socket, options: OpenWireOptions): Promise<OpenWireConnection> {
     const connection = new OpenWireConnection(socket, options);
@@ -122,9 +134,13 @@ export class OpenWireConnection {
     connection.#write(encodeWireFormatInfo(options));
     await greeted;
     const { connectionId, clientId, username, password } = options;
-    await connection.#request((answerable) =>
-      encodeConnectionInfo(answerable, { connection: connectionId, clientId, username, password }),
-    );
+    try {
+      await connection.#request((answerable) =>
+        encodeConnectionInfo(answerable, { connection: connectionId, clientId, username, password }),
+      );
+    } catch (error) {
+      throw error instanceof OpenWireConnectionLost ? new OpenWireLogInCutOff(error) : error;
+    }
     await connection.#request((answerable) => encodeSessionInfo(answerable, connection.#session));
     return connection;
   }

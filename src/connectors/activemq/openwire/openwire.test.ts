@@ -4,7 +4,12 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { decodeCommand, encodeMessage, encodeWireFormatInfo, wireVersion } from './openwire-commands.ts';
-import { OpenWireBrokerError, OpenWireConnection, OpenWireConnectionLost } from './openwire-connection.ts';
+import {
+  OpenWireBrokerError,
+  OpenWireConnection,
+  OpenWireConnectionLost,
+  OpenWireLogInCutOff,
+} from './openwire-connection.ts';
 import {
   decodeModifiedUtf8,
   encodeModifiedUtf8,
@@ -173,6 +178,19 @@ test("a refusal carries the broker's words and class", async (t) => {
     return true;
   });
   socket.destroy();
+});
+
+test('a broker that ends the connection in place of an answer to the log-in is told as such', async (t) => {
+  const socket = await broker(t, (peer) => {
+    let commands = 0;
+    peer.write(greeting);
+    peer.on('data', (chunk: Buffer) => {
+      // The greeting and the log-in may come in one piece.
+      for (let at = 0; at < chunk.length; at += 4 + chunk.readInt32BE(at)) commands++;
+      if (commands === 2) peer.end();
+    });
+  });
+  await assert.rejects(OpenWireConnection.start(socket, options), OpenWireLogInCutOff);
 });
 
 test('an older version, a giant command and a sudden end are told apart', async (t) => {

@@ -1,7 +1,12 @@
+/** Of those that wait no more, before the list forgets them. */
+const maxGone = 1000;
+
 /** Lets at most `limit` pieces of work run at a time; the others wait in order. */
 export class Limiter {
   readonly #limit: number;
   readonly #waiting: (() => void)[] = [];
+  /** Of the first that waits: to shift a long list moves all of it. */
+  #first = 0;
   #running = 0;
 
   constructor(limit: number) {
@@ -14,9 +19,21 @@ export class Limiter {
     try {
       return await work();
     } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#running -= 1;
+      this.#leave();
     }
+  }
+
+  #leave(): void {
+    const next = this.#waiting[this.#first];
+    if (!next) {
+      this.#running -= 1;
+      return;
+    }
+    this.#first += 1;
+    if (this.#first === this.#waiting.length || this.#first === maxGone) {
+      this.#waiting.splice(0, this.#first);
+      this.#first = 0;
+    }
+    next();
   }
 }

@@ -13,6 +13,7 @@ describe('the pace of proofs', () => {
       perSecondQuiet: 1000,
       quietMs: 100,
       patienceMs: 300,
+      perSecondOverdue: 1000,
       now: () => now,
     });
     try {
@@ -62,6 +63,17 @@ describe('the pace of proofs', () => {
         pass(50);
       }
       assert.deepEqual(started, many);
+    }));
+
+  it('lets many that have waited for long not push changes aside', () =>
+    paced((pace, started, pass) => {
+      pace.add(Array.from({ length: 1000 }, (_, index) => index));
+      for (let passed = 0; passed < 500; passed += 50) {
+        pace.noteChange();
+        pass(50);
+      }
+      // A thousand a second since their patience ended, and few before.
+      assert.ok(started.length > 150 && started.length < 270, String(started.length));
     }));
 
   it('starts everything soon after the last change', () =>

@@ -3,8 +3,10 @@ interface ProofPaceOptions {
   burst?: number;
   /** Starts a second while changes keep coming. Default 50. */
   perSecond?: number;
-  /** How long changes go first; what waits for longer starts whatever comes. Default 5000. */
+  /** How long changes go first. Default 5000. */
   patienceMs?: number;
+  /** Starts a second, whatever comes, as long as the first has waited for more than that. Default 2000. */
+  perSecondOverdue?: number;
   /** Starts a second when no change has come for `quietMs`. Default 3000. */
   perSecondQuiet?: number;
   /** Default 100. */
@@ -32,6 +34,7 @@ export class ProofPace<Item> {
       burst: 32,
       perSecond: 50,
       patienceMs: 5_000,
+      perSecondOverdue: 2000,
       perSecondQuiet: 3000,
       quietMs: 100,
       now: () => performance.now(),
@@ -60,17 +63,17 @@ export class ProofPace<Item> {
 
   readonly #go = (): void => {
     this.#timer = undefined;
-    const { burst, perSecond, perSecondQuiet, patienceMs, quietMs, now } = this.#options;
+    const { burst, perSecond, perSecondOverdue, perSecondQuiet, patienceMs, quietMs, now } = this.#options;
     const at = now();
     const isQuiet = at - this.#changedAt >= quietMs;
-    const gained = ((at - this.#filledAt) / 1000) * (isQuiet ? perSecondQuiet : perSecond);
-    const most = isQuiet ? Math.max(burst, (perSecondQuiet * tickMs) / 1000) : burst;
-    this.#tokens = Math.min(most, this.#tokens + gained);
+    const [first] = this.#waiting;
+    const isOverdue = first !== undefined && at - first.since >= patienceMs;
+    const rate = isQuiet ? perSecondQuiet : isOverdue ? perSecondOverdue : perSecond;
+    const most = Math.max(burst, (rate * tickMs) / 1000);
+    this.#tokens = Math.min(most, this.#tokens + ((at - this.#filledAt) / 1000) * rate);
     this.#filledAt = at;
-    let starting = Math.min(Math.floor(this.#tokens), this.#waiting.length);
+    const starting = Math.min(Math.floor(this.#tokens), this.#waiting.length);
     this.#tokens -= starting;
-    while (starting < this.#waiting.length && at - this.#waiting[starting]!.since >= patienceMs)
-      starting += 1;
     const items = this.#waiting.splice(0, starting);
     if (this.#waiting.length > 0) this.#timer = setTimeout(this.#go, tickMs);
     for (const { item } of items) this.#start(item);

@@ -61,7 +61,7 @@ export class OpenWireConnectionLost extends Error {
  * while its own side of the connection is still starting.
  */
 export class OpenWireLogInCutOff extends OpenWireConnectionLost {
-  constructor(cause: OpenWireConnectionLost) {
+  constructor(cause: Error | undefined) {
     super('The broker ended the connection in place of an answer to the log-in', { cause });
     this.name = 'OpenWireLogInCutOff';
   }
@@ -96,6 +96,7 @@ export class OpenWireConnection {
   readonly #session: ObjectId;
   readonly #onData = (chunk: Buffer) => this.#receive(chunk);
   #greeted: Waiter | undefined;
+  #isLoggingIn = false;
   #unread: Buffer[] = [];
   #unreadBytes = 0;
   #commandId = 0;
@@ -116,9 +117,9 @@ export class OpenWireConnection {
     this.#maxFrameBytes = options.maxFrameBytes;
     this.#session = { connection: options.connectionId, session: 1, value: 0 };
     socket.on('data', this.#onData);
-    socket.on('error', (error) => this.#end(new OpenWireConnectionLost(error.message, { cause: error })));
-    socket.once('end', () => this.#end(new OpenWireConnectionLost()));
-    socket.once('close', () => this.#end(new OpenWireConnectionLost()));
+    socket.on('error', (error) => this.#lost(error));
+    socket.once('end', () => this.#lost());
+    socket.once('close', () => this.#lost());
   }
 
   /**
@@ -134,13 +135,11 @@ export class OpenWireConnection {
     connection.#write(encodeWireFormatInfo(options));
     await greeted;
     const { connectionId, clientId, username, password } = options;
-    try {
-      await connection.#request((answerable) =>
-        encodeConnectionInfo(answerable, { connection: connectionId, clientId, username, password }),
-      );
-    } catch (error) {
-      throw error instanceof OpenWireConnectionLost ? new OpenWireLogInCutOff(error) : error;
-    }
+    connection.#isLoggingIn = true;
+    await connection.#request((answerable) =>
+      encodeConnectionInfo(answerable, { connection: connectionId, clientId, username, password }),
+    );
+    connection.#isLoggingIn = false;
     await connection.#request((answerable) => encodeSessionInfo(answerable, connection.#session));
     return connection;
   }
@@ -401,6 +400,15 @@ export class OpenWireConnection {
         this.#write(encodeKeepAlive({ commandId: ++this.#commandId, responseRequired: false }));
       this.#hasWritten = false;
     }, everyMs);
+  }
+
+  /** The other side has ended the connection. */
+  #lost(cause?: Error): void {
+    this.#end(
+      this.#isLoggingIn
+        ? new OpenWireLogInCutOff(cause)
+        : new OpenWireConnectionLost(cause?.message, { cause }),
+    );
   }
 
   #end(error: Error): void {

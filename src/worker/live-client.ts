@@ -379,7 +379,9 @@ export class LiveClient {
       return;
     }
     clearTimeout(this.#deadline?.timer);
-    const timer = setTimeout(() => this.#expire(), Math.min(endsAt - performance.now(), maxTimerMs));
+    // It may have passed while others were stopped.
+    const delayMs = Math.max(1, Math.min(endsAt - performance.now(), maxTimerMs));
+    const timer = setTimeout(() => this.#expire(), delayMs);
     this.#deadline = { timer, at: endsAt };
   }
 

@@ -66,7 +66,7 @@ export class AmqpSession implements BrokerSession {
     // The connection's own word comes before the socket's.
     connection.on('connection_error', ({ error }: EventContext) => end(error));
     connection.on('protocol_error', end);
-    connection.on('error', end);
+    connection.on('error', (error: unknown) => end(error instanceof RangeError ? unreadable(error) : error));
     connection.on('session_error', ({ session }: EventContext) => end(session?.error));
     connection.on('connection_close', () => end(lost()));
     connection.on('disconnected', ({ error }: EventContext) => end(error ?? lost()));
@@ -555,6 +555,11 @@ function encodeProperty(value: OutgoingMessage['properties'][string]): unknown {
 
 function lost(): AppError {
   return new AppError('connection_lost', 'The broker closed the connection');
+}
+
+/** What rhea throws where bytes are missing or too many. */
+function unreadable(cause: RangeError): AppError {
+  return new AppError('protocol_error', `The broker sent what cannot be read: ${cause.message}`, { cause });
 }
 
 function late(what: string, timeoutMs: number): AppError {

@@ -77,7 +77,8 @@ export class OpenWireSession implements BrokerSession {
 
   get description(): string {
     const { brokerName, maxInactivityMs } = this.#connection;
-    return `OpenWire, broker ${brokerName ?? 'without a name'}, keep-alive ${maxInactivityMs} ms`;
+    const broker = brokerName === undefined ? '' : `broker ${brokerName}, `;
+    return `OpenWire, ${broker}keep-alive ${maxInactivityMs} ms`;
   }
 
   get figures() {

@@ -107,6 +107,7 @@ export class OpenWireConnection {
   #hasRead = false;
   #hasWritten = false;
   #silentFor = 0;
+  /** Told by the broker in its own time, which may be after the log-in. */
   brokerName: string | undefined;
   /** Milliseconds, as agreed; 0: no monitoring. */
   maxInactivityMs = 0;

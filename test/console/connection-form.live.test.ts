@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Locator, Page } from 'playwright-core';
 import { startOrSkip } from '../services/service.ts';
 import { type SmtpService, startSmtp } from '../services/smtp.ts';
@@ -353,6 +354,27 @@ describe('the form of a connection', () => {
     await page.waitForURL('**/c/kept');
     assert.equal((await stored('kept')).password, 'another-secret-1');
     assert.equal((await stored('kept')).host, 'elsewhere.example.com');
+    assert.deepEqual(faults, []);
+  });
+
+  it('begins with what is stored, also where the last version is still being read again', async (test) => {
+    if (!console) return test.skip('no Chromium');
+    await store('twice');
+    const { page, faults } = await opened('/ui/p/MyProject/c/twice/edit');
+    await input(page, 'description').fill('first');
+    await page.route('**/connections/twice/?reveal=false', async (route) => {
+      await sleep(500);
+      await route.continue();
+    });
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await page.waitForURL('**/c/twice');
+    await visit(page, '/ui/p/MyProject/c/twice/edit');
+    await input(page, 'description').waitFor();
+    assert.equal(await input(page, 'description').inputValue(), 'first');
+    await input(page, 'description').fill('second');
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await page.waitForURL('**/c/twice');
+    assert.equal((await stored('twice')).description, 'second');
     assert.deepEqual(faults, []);
   });
 

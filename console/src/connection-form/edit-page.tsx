@@ -17,6 +17,8 @@ import {
   type TypeDescription,
 } from './type-and-connection.ts';
 
+let visits = 0;
+
 /** A connection that is there, to change it. */
 export function EditPage() {
   const { project = '', connection = '' } = useParams();
@@ -25,10 +27,11 @@ export function EditPage() {
 
 function Edit({ project, name }: { project: string; name: string }) {
   const { plugboard } = useSession();
+  // A form begins with what is stored, never with what was read for an earlier one: that may still be there.
+  const [visit] = useState(() => ++visits);
   const { data, error, refetch } = useQuery({
-    queryKey: [project, 'edit', name],
-    queryFn: () => fetchStored(plugboard, project, name),
-    // A form begins with what is stored, never with what was read some time ago.
+    queryKey: [project, 'edit', name, visit],
+    queryFn: ({ signal }) => fetchStored(plugboard, project, name, signal),
     gcTime: 0,
   });
   const type = data && String(data.body['type']);

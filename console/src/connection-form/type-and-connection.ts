@@ -30,11 +30,12 @@ export async function fetchStored(
   plugboard: Plugboard,
   project: string,
   name: string,
+  signal?: AbortSignal,
 ): Promise<StoredConnection> {
   const { answer, headers } = await plugboard.exchange<ListAnswer<Connection> & { storedSecrets: string[] }>(
     'GET',
     `/apiops/projects/${encodeURIComponent(project)}/connections/${encodeURIComponent(name)}/`,
-    { query: { reveal: false } },
+    { query: { reveal: false }, ...(signal ? { signal } : {}) },
   );
   return {
     body: answer.resultList[0]!,

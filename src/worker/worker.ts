@@ -6,7 +6,6 @@ import {
   type DesiredConnection,
   type Failure,
   type FromWorker,
-  type HealthReport,
   type HostKeySighting,
   PROTOCOL_VERSION,
   type ToWorker,
@@ -22,6 +21,7 @@ import type { TypeRegistry } from './live-client.ts';
 import { LiveConnections } from './live-connections.ts';
 import type { Limits } from './live-connections-options.ts';
 import { readMessage } from './read-message.ts';
+import { Reports } from './reports.ts';
 import { runTest } from './run-test.ts';
 import { type SecretSourceOptions, SecretSources } from './secrets/secret-sources.ts';
 import { SnapshotFile, SnapshotUnusable, type WorkerState } from './snapshot.ts';
@@ -58,12 +58,7 @@ const defaultOfflineMaxMs = 7 * 24 * 3_600_000;
 const welcomeTimeoutMs = 10_000;
 /** How long a starting worker waits for the control plane before it serves from the snapshot. */
 const snapshotGraceMs = 3_000;
-const healthIntervalMs = 5_000;
-/** How long the outcome of a proof waits for others, to be sent with them. */
-const proofsDelayMs = 10;
 const snapshotDelayMs = 250;
-const itemsPerFrame = 500;
-const maxRetained = 20_000;
 const defaultStopGraceMs = 10_000;
 /** How long operations may go on when the worker loses its right to serve. */
 const revokedGraceMs = 500;
@@ -83,6 +78,7 @@ export class Worker {
   readonly #network: Network;
   readonly #secrets: SecretSources | undefined;
   readonly #snapshot: SnapshotFile | undefined;
+  readonly #reports: Reports;
   readonly #offlineMaxMs: number;
   #resolveEnded!: (end: WorkerEnd) => void;
   #end: WorkerEnd | undefined;
@@ -99,11 +95,6 @@ export class Worker {
   #channel: Channel | undefined;
   #welcome: Extract<ToWorker, { kind: 'welcome' }> | undefined;
   #requests = new Map<string, AbortController>();
-  #verdicts = new Map<string, Verdict>();
-  #verdictsFlush: NodeJS.Immediate | undefined;
-  #proofsFlush: NodeJS.Timeout | undefined;
-  #health = new Map<string, HealthReport>();
-  #healthTimer: NodeJS.Timeout | undefined;
   #snapshotTimer: NodeJS.Timeout | undefined;
   #offlineTimer: NodeJS.Timeout | undefined;
   #graceTimer: NodeJS.Timeout | undefined;
@@ -132,6 +123,11 @@ export class Worker {
       hasControlPlane: () => this.isConnected,
       onVerdict: (verdict) => this.#noteVerdict(verdict),
       onHostKey: (sighting) => this.#reportHostKeys([sighting]),
+    });
+    this.#reports = new Reports({
+      health: (now) => this.connections.health(now),
+      canSend: () => this.isConnected,
+      send: (message) => this.#handOver(message),
     });
   }
 
@@ -164,7 +160,7 @@ export class Worker {
       this.#graceTimer = setTimeout(() => this.#serveFromSnapshot(), snapshotGraceMs);
       this.#graceTimer.unref();
     }
-    this.#scheduleHealth();
+    this.#reports.start();
     this.#offlineTimer = setInterval(
       () => this.#checkContact(),
       Math.max(20, Math.min(60_000, this.#offlineMaxMs / 10)),
@@ -339,10 +335,9 @@ export class Worker {
     if (this.#cursor?.epoch === message.epoch) {
       // Verdicts that were on their way when the last stream ended may be lost.
       for (const verdict of this.connections.verdicts()) this.#noteVerdict(verdict);
-    } else this.#verdicts.clear();
+    } else this.#reports.forgetVerdicts();
     this.#reportHostKeys(this.connections.hostKeys());
-    this.#flushVerdicts();
-    this.#flushHealth();
+    this.#reports.flush();
   }
 
   #applySnapshot({ epoch, seq, items }: Extract<ToWorker, { kind: 'snapshot' }>): void {
@@ -422,68 +417,16 @@ export class Worker {
     })();
   }
 
-  // ---- verdicts and health ----
+  // ---- reports ----
 
   /** What is not sent now is told at the next welcome. */
   #reportHostKeys(items: HostKeySighting[]): void {
     if (this.isConnected && items.length > 0) this.#sendRaw({ kind: 'host-keys', items });
   }
 
-  /** Kept until it is sent: a later one of the same revision and step takes its place. */
   #noteVerdict(verdict: Verdict): void {
-    const key = `${verdict.connection} ${verdict.revision} ${verdict.step}`;
-    this.#verdicts.delete(key);
-    this.#verdicts.set(key, verdict);
-    if (this.#verdicts.size > maxRetained) this.#verdicts.delete(this.#verdicts.keys().next().value!);
+    this.#reports.note(verdict);
     if (verdict.step === 'refused' || verdict.step === 'valid') this.#saveSoon();
-    // A deployment waits for the others; these come in numbers, and each frame costs a commit.
-    if (verdict.step === 'connected' || verdict.step === 'unreachable')
-      this.#proofsFlush ??= setTimeout(() => this.#flushVerdicts(), proofsDelayMs);
-    else this.#verdictsFlush ??= setImmediate(() => this.#flushVerdicts());
-  }
-
-  #flushVerdicts(): void {
-    if (this.#verdictsFlush) clearImmediate(this.#verdictsFlush);
-    this.#verdictsFlush = undefined;
-    clearTimeout(this.#proofsFlush);
-    this.#proofsFlush = undefined;
-    if (!this.isConnected || this.#verdicts.size === 0) return;
-    const items = [...this.#verdicts.values()];
-    // Not cleared: its outgrown tables would hold what was in them until the whole heap is collected.
-    this.#verdicts = new Map();
-    for (let at = 0; at < items.length; at += itemsPerFrame)
-      this.#handOver({ kind: 'verdicts', items: items.slice(at, at + itemsPerFrame) });
-  }
-
-  /** Every five seconds, and right after the end of each minute. */
-  #scheduleHealth(): void {
-    const toMinuteMs = 60_000 - (Date.now() % 60_000) + 1;
-    this.#healthTimer = setTimeout(
-      () => {
-        this.#collectHealth();
-        this.#scheduleHealth();
-      },
-      Math.min(healthIntervalMs, toMinuteMs),
-    );
-    this.#healthTimer.unref();
-  }
-
-  #collectHealth(): void {
-    for (const report of this.connections.health(Date.now())) {
-      const key = `${report.connection} ${report.minute}`;
-      this.#health.delete(key);
-      this.#health.set(key, report);
-      if (this.#health.size > maxRetained) this.#health.delete(this.#health.keys().next().value!);
-    }
-    this.#flushHealth();
-  }
-
-  #flushHealth(): void {
-    if (!this.isConnected || this.#health.size === 0) return;
-    const items = [...this.#health.values()];
-    this.#health.clear();
-    for (let at = 0; at < items.length; at += itemsPerFrame)
-      this.#handOver({ kind: 'health', items: items.slice(at, at + itemsPerFrame) });
   }
 
   // ---- without the control plane ----
@@ -574,7 +517,7 @@ export class Worker {
   async #finish(end: WorkerEnd, graceMs: number): Promise<void> {
     if (this.#end) return;
     this.#end = end;
-    clearTimeout(this.#healthTimer);
+    this.#reports.stop();
     clearTimeout(this.#snapshotTimer);
     clearTimeout(this.#graceTimer);
     clearInterval(this.#offlineTimer);
@@ -596,8 +539,7 @@ export class Worker {
       controller.abort(new AppError('cancelled', 'The worker is stopping'));
     await stopping;
     await saving;
-    this.#collectHealth();
-    this.#flushVerdicts();
+    this.#reports.flushLast();
     this.#channel?.close(1001, 'the worker stopped');
     this.#resolveEnded(end);
   }

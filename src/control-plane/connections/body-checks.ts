@@ -8,23 +8,17 @@ import { findReferences } from '../../contract/references.ts';
 import { foldName, nameFault, parseConnection } from '../../contract/validation.ts';
 import { AppError, type FieldFault } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
-import type { Caller } from '../auth/caller.ts';
-import type { Principal } from '../auth/permissions.ts';
 import { targetsOf } from '../deployments/targets.ts';
 import { environmentsOfObject } from '../keys/stored-objects.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Database } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
 import { createResolver, type Resolver } from '../variables/resolver.ts';
+import type { ConnectionCaller } from './connection-caller.ts';
 import type { ConnectionRow } from './connections.store.ts';
 import { isVariable, type Reference, referencesOf } from './references.ts';
 
 export type Config = Record<string, unknown>;
-
-/** Who asks, and what the token may do beyond what the route demanded. */
-export interface ConnectionCaller extends Caller {
-  principal: Principal;
-}
 
 /** What a body that passed every check would store. */
 export interface Draft {
@@ -48,6 +42,8 @@ export interface StoredBody {
   row: ConnectionRow;
   config: Config;
 }
+
+export type BodyChecks = ReturnType<typeof createBodyChecks>;
 
 /** What a body has to pass before it is stored. */
 export function createBodyChecks({ db, sealer, access }: { db: Database; sealer: Sealer; access: Access }) {

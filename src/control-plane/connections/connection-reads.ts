@@ -1,6 +1,5 @@
-import { AppError } from '../../errors.ts';
 import type { Database } from '../store/database.ts';
-import { type ConnectionRow, entityTag, findConnection } from './connections.store.ts';
+import { type ConnectionRow, entityTag, findConnection, notFound } from './connections.store.ts';
 
 /** Kept at most, in characters and what they are held by. */
 const maxKeptBytes = 32 * 1024 * 1024;
@@ -47,7 +46,7 @@ export function createConnectionReads(
   const read = async (projectId: string, nameKey: string, name: string) => {
     const version = db.connectionsVersion();
     const found = await findConnection(db, projectId, nameKey);
-    if (!found) throw new AppError('not_found', `Connection (name: ${name}) was not found!`);
+    if (!found) throw notFound(name);
     const row = {
       id: found.id,
       project_id: projectId,

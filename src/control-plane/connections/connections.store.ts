@@ -1,3 +1,5 @@
+import { foldName } from '../../contract/validation.ts';
+import { AppError } from '../../errors.ts';
 import type { Queries, Transaction } from '../store/database.ts';
 import type { Tables } from '../store/tables.ts';
 
@@ -17,6 +19,17 @@ const byName = `select ${columns} from connections where project_id = $1 and nam
 /** The connection of that folded name; deleted ones are not there. */
 export function findConnection(db: Queries | ReadOnly, projectId: string, nameKey: string) {
   return db.get<ConnectionRow>(byName, [projectId, nameKey]);
+}
+
+/** The connection of that name; `not_found` without one. */
+export async function needConnection(db: ReadOnly, projectId: string, name: string): Promise<ConnectionRow> {
+  const row = await findConnection(db, projectId, foldName(name));
+  if (!row) throw notFound(name);
+  return row;
+}
+
+export function notFound(name: string): AppError {
+  return new AppError('not_found', `Connection (name: ${name}) was not found!`);
 }
 
 /** The connection deleted last under that folded name. */

@@ -8,7 +8,7 @@ import { loggableError } from '../../loggable-error.ts';
 import { answerItemStream, isItemStream, registerItemStreams } from '../../request-body/item-stream.ts';
 import type { Access } from '../auth/access.ts';
 import { definitionOf, invalid } from '../connections/body-checks.ts';
-import { connectionCaller } from '../connections/connections.routes.ts';
+import { connectionCaller } from '../connections/connection-caller.ts';
 import type { Connections } from '../connections/connections.service.ts';
 import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';

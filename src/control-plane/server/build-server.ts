@@ -16,6 +16,9 @@ import { tokenRoutes } from '../auth/tokens.routes.ts';
 import { createTokens, purgeLogIns } from '../auth/tokens.service.ts';
 import { userRoutes } from '../auth/users.routes.ts';
 import { createUsers } from '../auth/users.service.ts';
+import { createChangeAnswers } from '../connections/change-answers.ts';
+import { connectionDeploymentRoutes } from '../connections/connection-deployments.routes.ts';
+import { revisionRoutes } from '../connections/connection-revisions.routes.ts';
 import { connectionRoutes } from '../connections/connections.routes.ts';
 import { createConnections } from '../connections/connections.service.ts';
 import { createReferrers } from '../connections/referrers.ts';
@@ -177,14 +180,10 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   publishEvents(events, { db, app, deployments, workers, projects });
 
   systemRoutes(app, { db, isReady: () => ready });
-  connectionRoutes(app, {
-    db,
-    access,
-    connections,
-    deployments,
-    workers,
-    deployTimeoutMs,
-  });
+  const answers = createChangeAnswers(deployments, deployTimeoutMs);
+  connectionRoutes(app, { db, access, connections, workers, answers });
+  connectionDeploymentRoutes(app, { connections, deployments, answers });
+  revisionRoutes(app, { connections, answers });
   variableRoutes(app, {
     variables: createVariables({ db, sealer, access, referrers }),
     referrers,

@@ -1,4 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { socketErrorCode } from '../transport/socket-errors.ts';
 import { classifyTlsError, isHandshakeCutOff } from '../transport/tls-errors.ts';
 import type { ActiveMqSettings, BrokerTarget } from './activemq-settings.ts';
 import {
@@ -8,17 +9,6 @@ import {
   OpenWireLogInCutOff,
 } from './openwire/openwire-connection.ts';
 import { OpenWireFormatError } from './openwire/openwire-data.ts';
-
-const systemCodes: Record<string, ErrorCode> = {
-  ECONNREFUSED: 'connection_refused',
-  EHOSTUNREACH: 'host_unreachable',
-  ENETUNREACH: 'host_unreachable',
-  ETIMEDOUT: 'connection_lost',
-  ECONNRESET: 'connection_lost',
-  EPIPE: 'connection_lost',
-  ERR_STREAM_DESTROYED: 'connection_lost',
-  ERR_STREAM_WRITE_AFTER_END: 'connection_lost',
-};
 
 /** Conditions of AMQP 1.0 (2.8.15 and following), by their last part. */
 const amqpConditions: Record<string, ErrorCode> = {
@@ -92,8 +82,20 @@ export function classifyActiveMqError(error: unknown): AppError {
   }
   if (name === 'ProtocolError' || name === 'TypeError' || name === 'TypesError')
     return as('protocol_error', `The target does not speak AMQP 1.0`);
-  if (code && systemCodes[code]) return as(systemCodes[code], message);
-  return as('target_error', message || undefined!);
+  const socket = socketErrorCode(code);
+  return socket ? as(socket, message) : as('target_error', message || undefined!);
+}
+
+/** The broker's word that the account may not do this; undefined when it may. Other failures are thrown. */
+export async function lackOfRights(work: () => Promise<void>): Promise<AppError | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    const failure = classifyActiveMqError(error);
+    if (failure.code !== 'permission_denied') throw failure;
+    return failure;
+  }
 }
 
 function codeOfException({ className, message }: OpenWireBrokerError): { code: ErrorCode; hint?: string } {

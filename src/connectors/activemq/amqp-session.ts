@@ -10,8 +10,8 @@ import rhea, {
 } from 'rhea';
 import { AppError } from '../../errors.ts';
 import { abortError, untilAborted } from '../connector.ts';
-import { within } from '../messaging/shared-client.ts';
-import { classifyActiveMqError } from './activemq-errors.ts';
+import { within } from '../transport/deadline.ts';
+import { classifyActiveMqError, lackOfRights } from './activemq-errors.ts';
 import { type ActiveMqSettings, type BrokerTarget, uniqueClientId } from './activemq-settings.ts';
 import { discardAborted } from './amqp-aborts.ts';
 import { bodySize, describeMessage } from './amqp-message.ts';
@@ -116,7 +116,7 @@ export class AmqpSession implements BrokerSession {
       await within(opened, {
         timeoutMs: settings.connectTimeoutMs,
         signal,
-        error: () => late('open the connection', settings.connectTimeoutMs),
+        late: () => late('open the connection', settings.connectTimeoutMs),
       });
     } catch (error) {
       session.destroy();
@@ -153,22 +153,12 @@ export class AmqpSession implements BrokerSession {
   }
 
   async rehearse(signal: AbortSignal) {
-    const attempt = async (work: () => Promise<void>) => {
-      try {
-        await work();
-        return undefined;
-      } catch (error) {
-        const failure = classifyActiveMqError(error);
-        if (failure.code !== 'permission_denied') throw failure;
-        return failure;
-      }
-    };
     return {
-      send: await attempt(async () => {
+      send: await lackOfRights(async () => {
         const sender = await this.#request(this.#openSender(), signal);
         await this.#request(this.#closeLink(sender), signal);
       }),
-      receive: await attempt(async () => {
+      receive: await lackOfRights(async () => {
         const receiver = await this.#request(
           this.#openReceiver(() => {}),
           signal,
@@ -213,7 +203,7 @@ export class AmqpSession implements BrokerSession {
         within(outcome, {
           timeoutMs: sendTimeoutMs,
           signal,
-          error: () => (hasLeft ? late('take the message', sendTimeoutMs) : noCredit(sendTimeoutMs)),
+          late: () => (hasLeft ? late('take the message', sendTimeoutMs) : noCredit(sendTimeoutMs)),
         })
           .then(() => ({ messageId }))
           .catch((error: unknown) => ({ error: classifyActiveMqError(error) })),
@@ -338,7 +328,7 @@ export class AmqpSession implements BrokerSession {
     await within(this.#closed, {
       timeoutMs: closeTimeoutMs,
       signal: new AbortController().signal,
-      error: () => late('close the connection', closeTimeoutMs),
+      late: () => late('close the connection', closeTimeoutMs),
     }).catch(() => {});
     this.destroy();
   }
@@ -539,7 +529,7 @@ export class AmqpSession implements BrokerSession {
   async #request<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
     const { requestTimeoutMs: timeoutMs } = this.#settings;
     try {
-      return await within(work, { timeoutMs, signal, error: () => late('answer', timeoutMs) });
+      return await within(work, { timeoutMs, signal, late: () => late('answer', timeoutMs) });
     } catch (error) {
       throw classifyActiveMqError(error);
     }

@@ -2,8 +2,8 @@ import type { Socket } from 'node:net';
 import { AppError } from '../../errors.ts';
 import { untilAborted } from '../connector.ts';
 import { describeBytes } from '../messaging/message-body.ts';
-import { within } from '../messaging/shared-client.ts';
-import { classifyActiveMqError } from './activemq-errors.ts';
+import { within } from '../transport/deadline.ts';
+import { classifyActiveMqError, lackOfRights } from './activemq-errors.ts';
 import { type ActiveMqSettings, type BrokerTarget, uniqueClientId } from './activemq-settings.ts';
 import {
   type BrokerSession,
@@ -62,7 +62,7 @@ export class OpenWireSession implements BrokerSession {
     const connection = await within(opening, {
       timeoutMs: settings.connectTimeoutMs,
       signal,
-      error: () => late('open the connection', settings.connectTimeoutMs),
+      late: () => late('open the connection', settings.connectTimeoutMs),
     }).catch((error: unknown) => {
       socket.destroy();
       opening.catch(() => {});
@@ -90,23 +90,13 @@ export class OpenWireSession implements BrokerSession {
   }
 
   async rehearse(signal: AbortSignal) {
-    const attempt = async (work: () => Promise<void>) => {
-      try {
-        await work();
-        return undefined;
-      } catch (error) {
-        const failure = classifyActiveMqError(error);
-        if (failure.code !== 'permission_denied') throw failure;
-        return failure;
-      }
-    };
     const { destination } = this.#settings;
     return {
-      send: await attempt(async () => {
+      send: await lackOfRights(async () => {
         const producer = await this.#request(this.#connection.addProducer(destination), signal);
         await this.#request(this.#connection.removeProducer(producer), signal);
       }),
-      receive: await attempt(async () => {
+      receive: await lackOfRights(async () => {
         // A prefetch of none: messages would come only when asked for.
         const consumer = await this.#request(
           this.#connection.consume(destination, 0, () => {}),
@@ -171,7 +161,7 @@ export class OpenWireSession implements BrokerSession {
         within(work, {
           timeoutMs: sendTimeoutMs,
           signal,
-          error: () => late('take the message', sendTimeoutMs),
+          late: () => late('take the message', sendTimeoutMs),
         })
           .then(() => ({ messageId: formatMessageId(id) }))
           .catch((error: unknown) => ({ error: classifyActiveMqError(error) })),
@@ -243,7 +233,7 @@ export class OpenWireSession implements BrokerSession {
     await within(this.#connection.close(), {
       timeoutMs: closeTimeoutMs,
       signal: new AbortController().signal,
-      error: () => late('close the connection', closeTimeoutMs),
+      late: () => late('close the connection', closeTimeoutMs),
     }).catch(() => {});
     this.destroy();
   }
@@ -264,7 +254,7 @@ export class OpenWireSession implements BrokerSession {
   async #request<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
     const { requestTimeoutMs: timeoutMs } = this.#settings;
     try {
-      return await within(work, { timeoutMs, signal, error: () => late('answer', timeoutMs) });
+      return await within(work, { timeoutMs, signal, late: () => late('answer', timeoutMs) });
     } catch (error) {
       throw classifyActiveMqError(error);
     }

@@ -1,6 +1,7 @@
 import type { InputOf, OutputOf } from '../../contract/connection-type.ts';
 import { AppError } from '../../errors.ts';
 import { type CallContext, type ConnectorContext, defineConnector } from '../connector.ts';
+import { classifySocketError } from '../transport/socket-errors.ts';
 import { database } from './database.definition.ts';
 import type {
   DatabaseClient,
@@ -10,7 +11,6 @@ import type {
   DatabaseTarget,
 } from './database-client.ts';
 import { type DbType, defaultPorts } from './db-types.ts';
-import { classifySocketError } from './dialect.ts';
 import { JdbcUrlError } from './jdbc-grammar.ts';
 import { type JdbcUrl, parseJdbcUrl } from './jdbc-url.ts';
 

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { AppError } from '../../errors.ts';
-import { classifySocketError, readChunk } from './dialect.ts';
+import { classifySocketError } from '../transport/socket-errors.ts';
+import { readChunk } from './dialect.ts';
 import {
   callMessage,
   EXCEPTION,

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../../errors.ts';
 import type { Stages } from '../connector.ts';
+import { within } from '../transport/deadline.ts';
 import {
   type ConnectRequest,
   type DialectSettings,
@@ -15,7 +16,6 @@ import {
   type Statement,
   secure,
   unreported,
-  withinTime,
 } from './dialect.ts';
 import { type HiveFault, hiveError } from './hive-errors.ts';
 import { logInPlain, ThriftConnection, UnknownMethod } from './hive-transport.ts';
@@ -123,7 +123,7 @@ function hiveServer2(settings: DialectSettings, product: Product): SqlDialect {
             const session = new HiveSession(settings, product, account, connection, host);
             const late = () =>
               new AppError('target_timeout', `no session was opened within ${settings.timeoutMs} ms`);
-            await withinTime(session.open(), { timeoutMs: settings.timeoutMs, signal: request.signal, late });
+            await within(session.open(), { timeoutMs: settings.timeoutMs, signal: request.signal, late });
             note.detail(
               account ? `user ${account.user}, SASL PLAIN` : `user ${settings.user ?? 'anonymous'}, no SASL`,
             );
@@ -254,7 +254,7 @@ class HiveSession implements SqlSession {
       const secured = await protect(hurried, socket, this.#host, { stages: unreported, signal });
       const connection = await enter(hurried, this.#account, secured, { signal, lost() {} });
       const late = () => new AppError('target_timeout');
-      await withinTime(connection.call('CancelOperation', [[1, T.struct, operation]]), {
+      await within(connection.call('CancelOperation', [[1, T.struct, operation]]), {
         timeoutMs: CANCEL_TIMEOUT_MS,
         signal,
         late,

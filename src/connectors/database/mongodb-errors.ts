@@ -16,8 +16,8 @@ import {
   type TopologyDescription,
 } from 'mongodb';
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifySocketError } from '../transport/socket-errors.ts';
 import { classifyTlsError } from '../transport/tls-errors.ts';
-import { classifySocketError } from './dialect.ts';
 
 const codes: Readonly<Record<number, readonly [ErrorCode, hint?: string]>> = {
   6: ['connection_lost'],

@@ -2,7 +2,8 @@ import { MongoClient, type TopologyDescriptionChangedEvent } from 'mongodb';
 import { AppError } from '../../errors.ts';
 import { abortError } from '../connector.ts';
 import type { Shareable } from '../messaging/shared-client.ts';
-import { withinTime } from './dialect.ts';
+import { within } from '../transport/deadline.ts';
+
 import { classifyMongoError, failureOfAll } from './mongodb-errors.ts';
 import { addressOf, type MongoSettings, throughRelay } from './mongodb-settings.ts';
 import type { PoolFigures } from './pool.ts';
@@ -79,7 +80,7 @@ export class MongoSession implements Shareable {
     this.#alive = false;
     const late = () => new AppError('target_timeout');
     const never = new AbortController().signal;
-    await withinTime(this.client.close(), { timeoutMs: FAREWELL_TIMEOUT_MS, signal: never, late }).catch(
+    await within(this.client.close(), { timeoutMs: FAREWELL_TIMEOUT_MS, signal: never, late }).catch(
       () => {},
     );
     this.#relay.close();
@@ -103,7 +104,7 @@ export class MongoSession implements Shareable {
     this.client.on('topologyDescriptionChanged', onChange);
     const late = () => new AppError('target_timeout', `no server let us in within ${timeoutMs} ms`);
     try {
-      await withinTime(Promise.race([this.client.connect(), hopeless.promise]), {
+      await within(Promise.race([this.client.connect(), hopeless.promise]), {
         // The driver's own, more telling time-outs come first.
         timeoutMs: timeoutMs + 1_000,
         signal,

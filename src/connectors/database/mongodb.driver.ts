@@ -2,8 +2,9 @@ import { BSON, type BulkWriteOptions, type Collection, type Document, type FindC
 import { AppError } from '../../errors.ts';
 import type { CallContext, ConnectorContext, Stages } from '../connector.ts';
 import { SharedClient } from '../messaging/shared-client.ts';
+import { within } from '../transport/deadline.ts';
 import type { DatabaseClient, DatabaseDriver } from './database-client.ts';
-import { type DialectSettings, dialInTurn, secure, withinTime } from './dialect.ts';
+import { type DialectSettings, dialInTurn, secure } from './dialect.ts';
 import { MongoSession } from './mongodb-session.ts';
 import { type MongoSettings, mongoSettings, warnOfIdleFields } from './mongodb-settings.ts';
 import { fromJson, toJson } from './mongodb-values.ts';
@@ -131,7 +132,7 @@ class MongoDatabase implements DatabaseClient {
     const running = work(session, ended.signal);
     this.#running.add(running);
     try {
-      return await withinTime(running, {
+      return await within(running, {
         timeoutMs: timeoutMs === undefined ? Number.POSITIVE_INFINITY : timeoutMs + GRACE_MS,
         signal,
         late: () => new AppError('target_timeout', `it took longer than ${timeoutMs} ms`),
@@ -175,7 +176,7 @@ async function ping(session: MongoSession, settings: MongoSettings, signal: Abor
   const { timeoutMs } = settings;
   const late = () => new AppError('target_timeout', `ping was not answered within ${timeoutMs} ms`);
   const answered = session.client.db(settings.database).command({ ping: 1 }, { signal });
-  await withinTime(answered, { timeoutMs, signal, late });
+  await within(answered, { timeoutMs, signal, late });
 }
 
 /** The staged test on a client of its own; what the servers' names lead to is dialled once more beforehand. */

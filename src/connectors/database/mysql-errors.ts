@@ -1,5 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
-import { classifySocketError } from './dialect.ts';
+import { classifySocketError } from '../transport/socket-errors.ts';
 
 // Error numbers of MySQL and MariaDB that say more than their SQLSTATE does.
 const numbers: Readonly<Record<number, readonly [ErrorCode, hint?: string]>> = {

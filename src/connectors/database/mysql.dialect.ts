@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import mysql from 'mysql2';
 import { AppError } from '../../errors.ts';
 import type { StageNote, Stages } from '../connector.ts';
+import { within } from '../transport/deadline.ts';
 import {
   type ConnectRequest,
   type DialectSettings,
@@ -16,7 +17,6 @@ import {
   type Statement,
   secure,
   unreported,
-  withinTime,
 } from './dialect.ts';
 import { classifyMysqlError } from './mysql-errors.ts';
 
@@ -99,7 +99,7 @@ async function logIn(
         try {
           // It rejects where the server does not offer TLS.
           const failed = entered.promise.then(() => handshake.promise);
-          const goOn = await withinTime(Promise.race([handshake.promise, failed]), { ...bounds, late });
+          const goOn = await within(Promise.race([handshake.promise, failed]), { ...bounds, late });
           const secured = await secure(settings, socket, host, signal, note);
           secured.on('error', (error: Error) => connection._handleNetworkError(error));
           secured.on('data', (chunk: Buffer) => connection.packetParser.execute(chunk));
@@ -111,9 +111,9 @@ async function logIn(
       });
     return await stages.run('authenticate', async (note) => {
       try {
-        await withinTime(entered.promise, { ...bounds, late });
+        await within(entered.promise, { ...bounds, late });
         const session = new MysqlSession(settings, connection, host, greeting.server, lost);
-        await withinTime(session.prepare(), { ...bounds, late });
+        await within(session.prepare(), { ...bounds, late });
         describeLogIn(note, user ?? '', greeting, speaksTls);
         return session;
       } catch (error) {
@@ -264,7 +264,7 @@ class MysqlSession implements SqlSession {
       const request = { hosts: [this.#host], stages: unreported, signal, lost() {} };
       other = await mysqlDialect(hurried).connect(request);
       const kill = (other as MysqlSession).#killQuery(threadId);
-      await withinTime(kill, {
+      await within(kill, {
         timeoutMs: CANCEL_TIMEOUT_MS,
         signal,
         late: () => new AppError('target_timeout'),

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { AppError } from '../../errors.ts';
+import { within } from '../transport/deadline.ts';
 import {
   type ConnectRequest,
   type DialectSettings,
@@ -13,7 +14,6 @@ import {
   type SqlSession,
   type Statement,
   secure,
-  withinTime,
 } from './dialect.ts';
 import { type LoopbackRelay, relayTo } from './loopback-relay.ts';
 import { classifyOdbcError, type OdbcDriver } from './odbc-errors.ts';
@@ -132,7 +132,7 @@ async function logIn(
     });
     // A log-in that comes too late is not kept.
     connecting.then((opened) => (isOver ? opened.close() : undefined)).catch(() => {});
-    const connection = await withinTime(connecting, { timeoutMs, signal, late });
+    const connection = await within(connecting, { timeoutMs, signal, late });
     session = new OdbcSession(connection, product, relay);
     return session;
   } catch (error) {

@@ -1,5 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
-import { classifySocketError } from './dialect.ts';
+import { classifySocketError } from '../transport/socket-errors.ts';
 
 const notOurs = 'the listener is there but refuses: see its log';
 const full =

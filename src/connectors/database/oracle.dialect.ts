@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { AppError } from '../../errors.ts';
+import { within } from '../transport/deadline.ts';
 import {
   type ConnectRequest,
   type DialectSettings,
@@ -13,7 +14,6 @@ import {
   type SqlSession,
   type Statement,
   secure,
-  withinTime,
 } from './dialect.ts';
 import { carried, type OracleConnection, type OracleDriver, oracleDriver } from './oracle-driver.ts';
 import { classifyOracleError } from './oracle-errors.ts';
@@ -129,7 +129,7 @@ async function logIn(
   };
   const late = () => new AppError('target_timeout', `the log-in was not answered within ${timeoutMs} ms`);
   try {
-    const connection = await withinTime(loggingIn, { timeoutMs, signal, late });
+    const connection = await within(loggingIn, { timeoutMs, signal, late });
     const last = sockets.at(-1) ?? secured ?? plain;
     return new OracleSession(driver, connection, last, destroyAll, lost);
   } catch (error) {
@@ -210,7 +210,7 @@ class OracleSession implements SqlSession {
   async cancel(abandoned: AbortSignal): Promise<void> {
     this.#isOurs = false;
     // The break goes out on the session's own connection, past the answer that is awaited.
-    await withinTime(this.#connection.break(), {
+    await within(this.#connection.break(), {
       timeoutMs: CANCEL_TIMEOUT_MS,
       signal: abandoned,
       late: () => new AppError('target_timeout'),

@@ -1,5 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
-import { classifySocketError } from './dialect.ts';
+import { classifySocketError } from '../transport/socket-errors.ts';
 
 // SQLSTATEs that say more than their class does (PostgreSQL, appendix A).
 const states: Readonly<Record<string, readonly [ErrorCode, hint?: string]>> = {

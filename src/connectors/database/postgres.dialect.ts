@@ -4,6 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import pg from 'pg';
 import { AppError } from '../../errors.ts';
 import type { StageNote, Stages } from '../connector.ts';
+import { within } from '../transport/deadline.ts';
 import {
   type ConnectRequest,
   type DialectSettings,
@@ -18,7 +19,6 @@ import {
   type Statement,
   secure,
   unreported,
-  withinTime,
 } from './dialect.ts';
 import { classifyPostgresError } from './postgres-errors.ts';
 import {
@@ -166,7 +166,7 @@ async function logIn(
     socket.destroy(refusal);
   });
   try {
-    await withinTime(client.connect(), {
+    await within(client.connect(), {
       timeoutMs,
       signal,
       late: () => new AppError('target_timeout', `the log-in was not answered within ${timeoutMs} ms`),

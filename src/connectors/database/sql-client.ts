@@ -1,5 +1,6 @@
 import { AppError } from '../../errors.ts';
 import { abortError, type CallContext, type ConnectorContext, type Stages } from '../connector.ts';
+import { within } from '../transport/deadline.ts';
 import type { DatabaseClient, DatabaseConfig, DatabaseDriver, DatabaseTarget } from './database-client.ts';
 import {
   type DialectSettings,
@@ -8,7 +9,6 @@ import {
   type Statement,
   type TlsDemand,
   unreported,
-  withinTime,
 } from './dialect.ts';
 import { tlsSettings } from './driver-tls.ts';
 import { ConnectionPool, type Lease, type PoolFigures } from './pool.ts';
@@ -224,7 +224,7 @@ async function testSql(
   try {
     await stages.run('operate', async (note) => {
       const late = () => new AppError('target_timeout', `select 1 was not answered within ${timeoutMs} ms`);
-      await withinTime(session.ping(), { timeoutMs, signal, late });
+      await within(session.ping(), { timeoutMs, signal, late });
       note.detail(`select 1 answered by ${session.server}`);
     });
   } finally {

@@ -1,6 +1,6 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifySocketError } from '../transport/socket-errors.ts';
 import { classifyTlsError } from '../transport/tls-errors.ts';
-import { classifySocketError } from './dialect.ts';
 
 const numbers: Readonly<Record<number, readonly [ErrorCode, hint?: string]>> = {
   229: ['permission_denied', 'grant the account what the statement needs'],

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { Connection, type ConnectionConfiguration, Request, TYPES } from 'tedious';
 import { AppError } from '../../errors.ts';
+import { within } from '../transport/deadline.ts';
 import { describeTls } from '../transport/describe-tls.ts';
 import {
   type ConnectRequest,
@@ -15,7 +16,6 @@ import {
   type SqlDialect,
   type SqlSession,
   type Statement,
-  withinTime,
 } from './dialect.ts';
 import { classifySqlServerError } from './sql-server-errors.ts';
 
@@ -121,7 +121,7 @@ async function logIn(
   try {
     connection.connect();
     const late = () => new AppError('target_timeout', `the log-in was not answered within ${timeoutMs} ms`);
-    await withinTime(Promise.race([entered, refused]), { ...bounds, late });
+    await within(Promise.race([entered, refused]), { ...bounds, late });
     return new SqlServerSession(connection, lost);
   } catch (error) {
     connection.close();

@@ -1,4 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { socketErrorCode } from '../transport/socket-errors.ts';
 import { classifyTlsError, isHandshakeCutOff } from '../transport/tls-errors.ts';
 import type { SmtpReply } from './smtp-reply.ts';
 import type { SmtpSettings } from './smtp-settings.ts';
@@ -29,17 +30,6 @@ export function classifySmtpError(error: unknown): AppError {
   return new AppError(codeOf(failure), failure.message, { cause: error, details: hint ? { hint } : {} });
 }
 
-const systemCodes: Record<string, ErrorCode> = {
-  ECONNREFUSED: 'connection_refused',
-  EHOSTUNREACH: 'host_unreachable',
-  ENETUNREACH: 'host_unreachable',
-  ETIMEDOUT: 'connect_timeout',
-  ENOTFOUND: 'name_not_resolved',
-  EAI_AGAIN: 'name_not_resolved',
-  ECONNRESET: 'connection_lost',
-  EPIPE: 'connection_lost',
-};
-
 function codeOf(failure: SmtpFailure): ErrorCode {
   const { code, originalCode, responseCode } = failure;
   if (failure.name === 'AbortError' || code === 'EABORT') return 'cancelled';
@@ -63,8 +53,8 @@ function codeOf(failure: SmtpFailure): ErrorCode {
     case 'EENVELOPE':
       return 'request_rejected';
   }
-  const system = systemCodes[originalCode ?? code ?? ''];
-  if (system) return system;
+  const socket = socketErrorCode(originalCode ?? code);
+  if (socket) return socket;
   return code === 'ESOCKET' ? 'connection_lost' : 'target_error';
 }
 

@@ -1,17 +1,7 @@
 import { FTPError } from 'basic-ftp';
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { socketErrorCode } from '../transport/socket-errors.ts';
 import { classifyTlsError } from '../transport/tls-errors.ts';
-
-const systemCodes: Record<string, ErrorCode> = {
-  ECONNREFUSED: 'connection_refused',
-  EHOSTUNREACH: 'host_unreachable',
-  ENETUNREACH: 'host_unreachable',
-  ETIMEDOUT: 'connection_lost',
-  ECONNRESET: 'connection_lost',
-  EPIPE: 'connection_lost',
-  ERR_STREAM_PREMATURE_CLOSE: 'connection_lost',
-  ERR_STREAM_DESTROYED: 'connection_lost',
-};
 
 /** An error of basic-ftp or a socket as one of ours; undefined when it is neither. */
 export function classifyFtpError(error: unknown): AppError | undefined {
@@ -22,7 +12,8 @@ export function classifyFtpError(error: unknown): AppError | undefined {
   const as = (ours: ErrorCode) => new AppError(ours, error.message, { cause: error });
   const tls = classifyTlsError(error);
   if (tls) return tls;
-  if (typeof code === 'string' && systemCodes[code]) return as(systemCodes[code]);
+  const socket = socketErrorCode(code);
+  if (socket) return as(socket);
   if (/^Timeout/i.test(error.message)) return as('target_timeout');
   if (/FIN packet|closed (the )?connection|is closed because|closed client|disconnected/i.test(error.message))
     return as('connection_lost');

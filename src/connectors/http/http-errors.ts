@@ -1,6 +1,8 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { socketErrorCode } from '../transport/socket-errors.ts';
 import { classifyTlsError } from '../transport/tls-errors.ts';
 
+/** Of undici, and of a signal. */
 const codes: Record<string, ErrorCode> = {
   UND_ERR_CONNECT_TIMEOUT: 'connect_timeout',
   UND_ERR_HEADERS_TIMEOUT: 'target_timeout',
@@ -15,15 +17,6 @@ const codes: Record<string, ErrorCode> = {
   UND_ERR_INVALID_ARG: 'invalid_configuration',
   UND_ERR_NOT_SUPPORTED: 'invalid_configuration',
   ABORT_ERR: 'cancelled',
-  ECONNREFUSED: 'connection_refused',
-  ECONNRESET: 'connection_lost',
-  ECONNABORTED: 'connection_lost',
-  EPIPE: 'connection_lost',
-  ETIMEDOUT: 'connect_timeout',
-  EHOSTUNREACH: 'host_unreachable',
-  ENETUNREACH: 'host_unreachable',
-  ENOTFOUND: 'name_not_resolved',
-  EAI_AGAIN: 'name_not_resolved',
 };
 
 /** An error of undici, of a socket or of a signal as one of ours; ours pass as they are. */
@@ -36,7 +29,7 @@ export function classifyHttpError(error: unknown): AppError {
   if (name === 'TimeoutError') return new AppError('target_timeout', undefined, { cause: error });
   if (name === 'AbortError') return new AppError('cancelled', undefined, { cause: error });
   const text = String(code);
-  const known = codes[text];
+  const known = codes[text] ?? socketErrorCode(code);
   if (known) return new AppError(known, undefined, { cause: error });
   if (text.startsWith('HPE_') || name === 'HTTPParserError')
     return new AppError('protocol_error', 'The target does not speak HTTP/1.1', { cause: error });

@@ -5,7 +5,7 @@ import { abortError, untilAborted } from '../connector.ts';
  * Runs `work` with a signal that aborts when one of `parents` does or, with `late`, after `late.ms`;
  * rejects at that moment, whatever the work does, and leaves no listener behind.
  */
-export async function within<T>(
+export async function bounded<T>(
   parents: readonly AbortSignal[],
   work: (signal: AbortSignal) => Promise<T>,
   late?: { ms: number; error: () => AppError },

@@ -1,7 +1,7 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
 import { untilAborted } from '../connector.ts';
 import type { BrokerConnection, Metadata } from './broker-connection.ts';
-import { pause, within } from './deadline.ts';
+import { bounded, pause } from './deadline.ts';
 import { BrokerError, brokerErrors, classifyKafkaError, mayPass } from './kafka-errors.ts';
 import { addressOf, type Broker, type KafkaSettings } from './kafka-settings.ts';
 
@@ -136,7 +136,7 @@ export class KafkaCluster {
         begin();
       });
     try {
-      return await within([signal], compete);
+      return await bounded([signal], compete);
     } finally {
       clearTimeout(timer);
       // Ends the dials that nobody else waits for.
@@ -185,7 +185,7 @@ export class KafkaCluster {
         }
       }
     };
-    return forMs === undefined ? attempts(signal) : within([signal], attempts, { ms: forMs, error: late });
+    return forMs === undefined ? attempts(signal) : bounded([signal], attempts, { ms: forMs, error: late });
   }
 
   /** How long to stay away after that many failed dials in a row. */

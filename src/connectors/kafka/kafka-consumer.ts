@@ -1,6 +1,6 @@
 import type { RecordsBatch } from '@platformatic/kafka';
 import { AppError } from '../../errors.ts';
-import { pause, within } from './deadline.ts';
+import { bounded, pause } from './deadline.ts';
 import type { KafkaCluster } from './kafka-cluster.ts';
 import { BrokerError, brokerErrors, isStale, mayPass } from './kafka-errors.ts';
 import type { Datum } from './kafka-serializers.ts';
@@ -187,7 +187,7 @@ async function offsetsAt(
       }
     }
   };
-  return within(
+  return bounded(
     [signal],
     async (inner) => new Map(await Promise.all(partitions.map((each) => one(each, inner)))),
   );

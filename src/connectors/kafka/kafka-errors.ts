@@ -1,4 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { classifySocketError } from '../transport/socket-errors.ts';
 import { classifyTlsError } from '../transport/tls-errors.ts';
 
 /** Error codes of the protocol that the connector acts on. */
@@ -77,14 +78,6 @@ export class BrokerError extends Error {
   }
 }
 
-const socketCodes: Readonly<Record<string, ErrorCode>> = {
-  ECONNRESET: 'connection_lost',
-  EPIPE: 'connection_lost',
-  ECONNABORTED: 'connection_lost',
-  ERR_STREAM_DESTROYED: 'connection_lost',
-  ETIMEDOUT: 'target_timeout',
-};
-
 /** Any error of the connector, its sockets or the protocol library as one of ours. */
 export function classifyKafkaError(error: unknown): AppError {
   if (error instanceof AppError) return error;
@@ -93,10 +86,10 @@ export function classifyKafkaError(error: unknown): AppError {
   // With TLS 1.3 a broker's alerts may come after the handshake.
   const tls = classifyTlsError(error);
   if (tls) return tls;
+  const socket = classifySocketError(error);
+  if (socket) return socket;
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
   if (typeof code === 'string') {
-    const socket = socketCodes[code];
-    if (socket) return new AppError(socket, undefined, { cause: error });
     if (code === 'PLT_KFK_AUTHENTICATION')
       return new AppError('authentication_failed', `The log-in failed: ${message}`, { cause: error });
     if (code.startsWith('PLT_KFK_'))

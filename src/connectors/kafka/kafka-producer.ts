@@ -1,7 +1,7 @@
 import { AppError } from '../../errors.ts';
 import { Life } from '../../life.ts';
 import { type CallContext, untilAborted } from '../connector.ts';
-import { pause, within } from './deadline.ts';
+import { bounded, pause } from './deadline.ts';
 import type { KafkaCluster, TopicLayout } from './kafka-cluster.ts';
 import { BrokerError, brokerErrors, classifyKafkaError, isStale, mayPass } from './kafka-errors.ts';
 import { addressOf, type KafkaSettings } from './kafka-settings.ts';
@@ -122,7 +122,7 @@ export class KafkaProducer {
 
   #layout(topic: string, { signal }: CallContext): Promise<TopicLayout> {
     const { maxBlockMs } = this.#settings;
-    return within([this.#closing, signal], (inner) =>
+    return bounded([this.#closing, signal], (inner) =>
       this.#cluster.layout(topic, { signal: inner, allowCreate: true, forMs: maxBlockMs }),
     );
   }
@@ -346,7 +346,7 @@ export class KafkaProducer {
 
   async #identify(asker: CallContext): Promise<{ producerId: bigint; epoch: number }> {
     // Shared by partitions, so that no caller's end may be that of the others.
-    this.#identity ??= within(
+    this.#identity ??= bounded(
       [this.#closing],
       async (own) => (await this.#cluster.anyConnection(own)).initProducerId(own),
       {

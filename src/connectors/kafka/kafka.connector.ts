@@ -1,7 +1,7 @@
 import type { InputOf } from '../../contract/connection-type.ts';
 import { AppError, type FieldFault } from '../../errors.ts';
 import { defineConnector } from '../connector.ts';
-import { within } from './deadline.ts';
+import { bounded } from './deadline.ts';
 import { kafka } from './kafka.definition.ts';
 import { KafkaCluster } from './kafka-cluster.ts';
 import { consume } from './kafka-consumer.ts';
@@ -51,7 +51,11 @@ export const kafkaConnector = defineConnector<typeof kafka, LiveKafka>(kafka, {
         new AppError('target_timeout', `No broker answered within max.block.ms (${maxBlockMs} ms)`),
     };
     try {
-      await within([closing, signal], (inner) => cluster.layout(topic, { signal: inner, fresh: true }), late);
+      await bounded(
+        [closing, signal],
+        (inner) => cluster.layout(topic, { signal: inner, fresh: true }),
+        late,
+      );
     } catch (error) {
       throw advisedTopic(error, topic);
     }
@@ -99,7 +103,7 @@ export const kafkaConnector = defineConnector<typeof kafka, LiveKafka>(kafka, {
         maxMessages: input.maxMessages ?? defaultMaxMessages,
         timeoutMs: input.timeoutMs ?? defaultConsumeMs,
       };
-      const messages = await within([closing, signal], async (inner) => {
+      const messages = await bounded([closing, signal], async (inner) => {
         try {
           return await consume(settings, cluster, request, inner);
         } catch (error) {

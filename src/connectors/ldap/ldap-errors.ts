@@ -1,5 +1,6 @@
 import type { PasswordPolicyValue } from 'ldapts';
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { socketErrorCode } from '../transport/socket-errors.ts';
 import { classifyTlsError } from '../transport/tls-errors.ts';
 
 /** Result codes (RFC 4511, appendix A) that have a better name than "rejected". */
@@ -59,14 +60,6 @@ export function policyHint(policy: PasswordPolicyValue | undefined): string | un
   return undefined;
 }
 
-const systemCodes: Record<string, ErrorCode> = {
-  ECONNREFUSED: 'connection_refused',
-  EHOSTUNREACH: 'host_unreachable',
-  ETIMEDOUT: 'connection_lost',
-  ECONNRESET: 'connection_lost',
-  EPIPE: 'connection_lost',
-};
-
 /** The result code of a refusal; undefined for any other error. */
 export function resultCodeOf(error: unknown): number | undefined {
   if (!(error instanceof Error) || error instanceof AppError) return undefined;
@@ -93,7 +86,8 @@ export function classifyLdapError(error: unknown): AppError | undefined {
   const tls = classifyTlsError(error);
   if (tls) return tls;
   const { code } = error as { code?: unknown };
-  if (typeof code === 'string' && systemCodes[code]) return as(systemCodes[code]);
+  const socket = socketErrorCode(code);
+  if (socket) return as(socket);
   if (/Connection closed|Socket error|not established|socket has been ended/i.test(error.message))
     return as('connection_lost', 'The server closed the connection');
   if (/timed out|timeout/i.test(error.message)) return as('target_timeout');

@@ -146,7 +146,7 @@ async function end(
       session.onEnd(() => resolve(true));
     });
     sendSignal(session.client, channel);
-    if (await within(closed)) return true;
+    if (await closesInTime(closed)) return true;
     if (processId === undefined) return false;
     // A server without signals (RFC 4254 6.9 is optional), or one that keeps them from forced commands.
     session.client.exec(killCommand(processId), (error, killer) => {
@@ -154,7 +154,7 @@ async function end(
       killer.on('error', () => {}).resume();
       killer.stderr.resume();
     });
-    return await within(closed);
+    return await closesInTime(closed);
   } catch {
     return false;
   } finally {
@@ -171,7 +171,7 @@ function sendSignal(client: Client, channel: ClientChannel): void {
   if (outgoing.state === 'open' || outgoing.state === 'eof') protocol?.signal(outgoing.id, 'KILL');
 }
 
-async function within(closed: Promise<true>): Promise<boolean> {
+async function closesInTime(closed: Promise<true>): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<false>((resolve) => {
     timer = setTimeout(() => resolve(false), killPatienceMs);

@@ -5,7 +5,7 @@ import { describeTls } from '../transport/describe-tls.ts';
 import { type DatagramTarget, openDatagrams } from './datagram-channel.ts';
 import { type Encoder, type Frame, Outbox, type OutboxOptions } from './outbox.ts';
 import {
-  classifySocketError,
+  classifyChannelError,
   connectStream,
   openStream,
   StreamChannel,
@@ -195,5 +195,5 @@ export function classifyDelivery(error: unknown): AppError {
   const { name } = (error ?? {}) as { name?: unknown };
   if (name === 'TimeoutError') return new AppError('target_timeout', undefined, { cause: error });
   if (name === 'AbortError') return new AppError('cancelled', undefined, { cause: error });
-  return classifySocketError(error);
+  return classifyChannelError(error);
 }

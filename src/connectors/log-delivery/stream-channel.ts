@@ -97,7 +97,7 @@ export class StreamChannel implements Channel {
     );
     socket.on('end', () => this.#fail(lost()));
     socket.on('close', () => this.#fail(lost()));
-    socket.on('error', (error) => this.#fail(classifySocketError(error)));
+    socket.on('error', (error) => this.#fail(classifyChannelError(error)));
     if (socket.destroyed) this.#fail(lost());
   }
 
@@ -154,7 +154,7 @@ export class StreamChannel implements Channel {
   }
 
   readonly #onWritten = (error?: Error | null): void => {
-    if (error) this.#fail(classifySocketError(error));
+    if (error) this.#fail(classifyChannelError(error));
     else if (this.#socket.writableLength === 0) this.#settleWrite?.();
   };
 
@@ -243,7 +243,7 @@ function lost(cause?: unknown): AppError {
 }
 
 /** An error of a connection that stood, as one of ours. */
-export function classifySocketError(error: unknown): AppError {
+export function classifyChannelError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   const tls = classifyTlsError(error);
   if (tls) return tls;

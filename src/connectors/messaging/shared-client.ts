@@ -90,20 +90,3 @@ export class SharedClient<Client extends Shareable> {
 function closedError(): AppError {
   return new AppError('cancelled', 'The connection was closed');
 }
-
-/** As `untilAborted`, and fails with `error` after `timeoutMs`; 0: no limit. */
-export async function within<T>(
-  work: Promise<T>,
-  { timeoutMs, signal, error }: { timeoutMs: number; signal: AbortSignal; error: () => AppError },
-): Promise<T> {
-  if (timeoutMs === 0) return untilAborted({ signal }, work);
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(error()), Math.min(timeoutMs, 2 ** 31 - 1));
-  });
-  try {
-    return await untilAborted({ signal }, Promise.race([work, late]));
-  } finally {
-    clearTimeout(timer);
-  }
-}

@@ -3,7 +3,8 @@ import type { Channel, ChannelModel, GetMessage, Message } from 'amqplib';
 import { Crowd, type CrowdMember } from '../../crowd.ts';
 import { AppError } from '../../errors.ts';
 import { type CallContext, untilAborted } from '../connector.ts';
-import { type Shareable, within } from '../messaging/shared-client.ts';
+import type { Shareable } from '../messaging/shared-client.ts';
+import { within } from '../transport/deadline.ts';
 import type { OutgoingMessage } from './amqp-message.ts';
 import {
   loadProtocol,
@@ -104,7 +105,7 @@ export class AmqpSession implements Shareable {
     await within(opened, {
       timeoutMs: settings.connectTimeoutMs,
       signal,
-      error: () =>
+      late: () =>
         new AppError(
           'target_timeout',
           `The server did not open the connection in ${settings.connectTimeoutMs} ms`,

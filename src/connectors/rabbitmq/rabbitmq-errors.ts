@@ -1,21 +1,11 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { socketErrorCode } from '../transport/socket-errors.ts';
 import { classifyTlsError, isHandshakeCutOff } from '../transport/tls-errors.ts';
 import type { RabbitMqSettings } from './rabbitmq-settings.ts';
 
 interface AmqpFailure extends Error {
   code?: string | number;
 }
-
-const systemCodes: Record<string, ErrorCode> = {
-  ECONNREFUSED: 'connection_refused',
-  EHOSTUNREACH: 'host_unreachable',
-  ENETUNREACH: 'host_unreachable',
-  ETIMEDOUT: 'connection_lost',
-  ECONNRESET: 'connection_lost',
-  EPIPE: 'connection_lost',
-  ERR_STREAM_DESTROYED: 'connection_lost',
-  ERR_STREAM_WRITE_AFTER_END: 'connection_lost',
-};
 
 /** Reply codes of AMQP 0-9-1 (1.2 of its reference), as RabbitMQ uses them. */
 const replyCodes: Record<number, ErrorCode> = {
@@ -48,7 +38,8 @@ export function classifyRabbitMqError(error: unknown): AppError {
     new AppError(ours, said, { cause: error, details: hint ? { hint } : {} });
   const tls = classifyTlsError(error);
   if (tls) return tls;
-  if (typeof code === 'string' && systemCodes[code]) return as(systemCodes[code], message);
+  const socket = socketErrorCode(code);
+  if (socket) return as(socket, message);
 
   // "404 (NOT-FOUND) with message "NOT_FOUND - no exchange 'x' in vhost '/'""
   const quoted = /(\d{3}) \(([A-Z-]+)\) with message "([\s\S]*)"/.exec(message);

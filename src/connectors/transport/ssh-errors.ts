@@ -1,4 +1,5 @@
 import { AppError, type ErrorCode } from '../../errors.ts';
+import { socketErrorCode } from './socket-errors.ts';
 
 /** What ssh2 and Node put on their errors. */
 interface SshFailure extends Error {
@@ -23,17 +24,6 @@ const disconnectCodes: Record<number, ErrorCode> = {
   15: 'authentication_failed',
 };
 
-const systemCodes: Record<string, ErrorCode> = {
-  ECONNREFUSED: 'connection_refused',
-  EHOSTUNREACH: 'host_unreachable',
-  ENETUNREACH: 'host_unreachable',
-  ETIMEDOUT: 'connection_lost',
-  ECONNRESET: 'connection_lost',
-  EPIPE: 'connection_lost',
-  ERR_STREAM_DESTROYED: 'connection_lost',
-  ERR_STREAM_WRITE_AFTER_END: 'connection_lost',
-};
-
 /** An error of ssh2 or a socket as one of ours; undefined when it is neither. */
 export function classifySshError(error: unknown): AppError | undefined {
   if (error instanceof AppError) return error;
@@ -41,7 +31,8 @@ export function classifySshError(error: unknown): AppError | undefined {
   const { level, code, reason, message } = error as SshFailure;
   const as = (ours: ErrorCode, said = message, hint?: string) =>
     new AppError(ours, said, { cause: error, details: hint ? { hint } : {} });
-  if (typeof code === 'string' && systemCodes[code]) return as(systemCodes[code]);
+  const socket = socketErrorCode(code);
+  if (socket) return as(socket);
   if (/Too many authentication failures/i.test(message)) return as('authentication_failed');
   if (level === 'client-authentication') return as('authentication_failed');
   if (typeof code === 'number' && disconnectCodes[code])

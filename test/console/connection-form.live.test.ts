@@ -357,26 +357,50 @@ describe('the form of a connection', () => {
     assert.deepEqual(faults, []);
   });
 
-  it('begins with what is stored, also where the last version is still being read again', async (test) => {
-    if (!console) return test.skip('no Chromium');
-    await store('twice');
-    const { page, faults } = await opened('/ui/p/MyProject/c/twice/edit');
-    await input(page, 'description').fill('first');
-    await page.route('**/connections/twice/?reveal=false', async (route) => {
-      await sleep(500);
-      await route.continue();
+  const editTwice = '/ui/p/MyProject/c/twice/edit';
+  for (const [when, leave] of Object.entries({
+    'the last version is still being read again': async (page: Page, save: () => Promise<void>) => {
+      await save();
+      await page.waitForURL('**/c/twice');
+      await visit(page, editTwice);
+    },
+    'one goes back at once': async (page: Page, save: () => Promise<void>) => {
+      await page.evaluate(`{
+        const push = history.pushState.bind(history);
+        history.pushState = (state, title, to) => {
+          push(state, title, to);
+          history.pushState = push;
+          queueMicrotask(() => {
+            push(null, '', '${editTwice}');
+            dispatchEvent(new PopStateEvent('popstate'));
+          });
+        };
+      }`);
+      await save();
+      // The form's own page shows again as soon as it is saved.
+      await page.getByText('twice is saved').waitFor();
+    },
+  }))
+    it(`begins with what is stored, also where ${when}`, async (test) => {
+      if (!console) return test.skip('no Chromium');
+      await store('twice');
+      test.after(() => console!.plugboard.call('DELETE', `${base}/connections/twice/`));
+      const { page, faults } = await opened(editTwice);
+      await input(page, 'description').fill('first');
+      await page.route('**/connections/twice/?reveal=false', async (route) => {
+        await sleep(500);
+        await route.continue();
+      });
+      const save = page.getByRole('button', { name: 'Save', exact: true });
+      await leave(page, () => save.click());
+      await input(page, 'description').waitFor();
+      assert.equal(await input(page, 'description').inputValue(), 'first');
+      await input(page, 'description').fill('second');
+      await save.click();
+      await page.waitForURL('**/c/twice');
+      assert.equal((await stored('twice')).description, 'second');
+      assert.deepEqual(faults, []);
     });
-    await page.getByRole('button', { name: 'Save', exact: true }).click();
-    await page.waitForURL('**/c/twice');
-    await visit(page, '/ui/p/MyProject/c/twice/edit');
-    await input(page, 'description').waitFor();
-    assert.equal(await input(page, 'description').inputValue(), 'first');
-    await input(page, 'description').fill('second');
-    await page.getByRole('button', { name: 'Save', exact: true }).click();
-    await page.waitForURL('**/c/twice');
-    assert.equal((await stored('twice')).description, 'second');
-    assert.deepEqual(faults, []);
-  });
 
   it('renames', async (test) => {
     if (!console) return test.skip('no Chromium');

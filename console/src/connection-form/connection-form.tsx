@@ -151,7 +151,7 @@ export function ConnectionForm({
     const name = String(what['name'] ?? '');
     const target = storedName ?? name;
     try {
-      const { answer } = await plugboard.exchange<ChangeAnswer>(
+      const { answer, headers } = await plugboard.exchange<ChangeAnswer>(
         since ? 'PUT' : 'POST',
         connectionUrl(project, target || ' '),
         {
@@ -163,6 +163,8 @@ export function ConnectionForm({
       );
       void queries.invalidateQueries({ queryKey: [project] });
       guard.letGo();
+      // Whoever goes back at once finds this very form, which must not save over what it began with.
+      if (since) setStored({ ...since, body: what, etag: headers.get('etag') ?? since.etag });
       if (answer.deploymentResult && !answer.deploymentResult.success)
         return setRefused({ result: answer.deploymentResult, name });
       notifications.show({

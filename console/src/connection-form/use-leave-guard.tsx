@@ -4,7 +4,7 @@ import { useBlocker } from 'react-router';
 import { common } from '../texts/common.ts';
 import { connectionForm as texts } from '../texts/connection-form.ts';
 
-/** Asks before unsaved work is left; `letGo` lets the next navigation pass. */
+/** Asks before unsaved work is left; `letGo` lets it go until there is new one. */
 export function useLeaveGuard(unsaved: boolean): { dialog: ReactNode; letGo(): void } {
   const free = useRef(false);
   const blocker = useBlocker(
@@ -12,7 +12,10 @@ export function useLeaveGuard(unsaved: boolean): { dialog: ReactNode; letGo(): v
       unsaved && !free.current && currentLocation.pathname !== nextLocation.pathname,
   );
   useEffect(() => {
-    if (!unsaved) return;
+    if (!unsaved) {
+      free.current = false;
+      return;
+    }
     const ask = (event: BeforeUnloadEvent) => {
       if (!free.current) event.preventDefault();
     };

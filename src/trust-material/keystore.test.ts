@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, hash } from 'node:crypto';
+import { createCipheriv, generateKeyPairSync, hash, pbkdf2Sync } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { seededRandom } from '../../test/harness/seeded-random.ts';
 import { createAuthority } from '../../test/services/certificates.ts';
@@ -139,6 +139,32 @@ describe('what opens', () => {
 });
 
 describe('what is refused', () => {
+  test('a wrong password, also one of the 256 after which the padding looks right', async () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    // One round of hashing, so that thousands of passwords can be tried.
+    const plain = privateKey.export({ type: 'pkcs8', format: 'der' });
+    const saltBytes = Buffer.alloc(16, 7);
+    const key = pbkdf2Sync(password, saltBytes, 1, 32, 'sha256');
+    const cipher = createCipheriv('aes-256-cbc', key, saltBytes);
+    const encrypted = sequence(
+      sequence(
+        oid('1.2.840.113549.1.5.13'),
+        sequence(
+          sequence(
+            oid('1.2.840.113549.1.5.12'),
+            sequence(octets(saltBytes), integer(1), sequence(oid('1.2.840.113549.2.9'), der(0x05))),
+          ),
+          sequence(oid('2.16.840.1.101.3.4.1.42'), octets(saltBytes)),
+        ),
+      ),
+      octets(cipher.update(plain), cipher.final()),
+    );
+    const pem = `-----BEGIN ENCRYPTED PRIVATE KEY-----\n${encrypted.toString('base64')}\n-----END ENCRYPTED PRIVATE KEY-----\n`;
+    const file = Buffer.from(pem + issued.certPem);
+    for (let number = 0; number < 2000; number++)
+      assert.match(await refusal('PEM', file, `wrong ${number}`), /password is wrong/);
+  });
+
   test('in a sentence', async () => {
     assert.match(await refusal('JKS', Buffer.alloc(0)), /empty/);
     assert.match(await refusal('JKS', Buffer.alloc(1024 * 1024 + 1)), /larger than 1 MiB/);

@@ -2,7 +2,17 @@ import { createDecipheriv, hash, pbkdf2, scrypt } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { AppError } from '../errors.ts';
-import { type DerValue, damaged, integerOf, octetsOf, oidOf, sequenceOf, TAG } from './der.ts';
+import {
+  childrenOf,
+  type DerValue,
+  damaged,
+  integerOf,
+  octetsOf,
+  oidOf,
+  readDer,
+  sequenceOf,
+  TAG,
+} from './der.ts';
 import { decryptRc2Cbc } from './rc2.ts';
 
 const derivePbkdf2 = promisify(pbkdf2);
@@ -46,6 +56,17 @@ export function bmpPassword(text: string): Buffer {
 
 export function wrongPassword(): AppError {
   return new AppError('bad_request', 'The password is wrong, or the file was changed');
+}
+
+/** Reads what was decrypted: without a MAC a wrong password may show only in what comes out. */
+export function readDecrypted(plain: Buffer): DerValue {
+  try {
+    const value = readDer(plain);
+    childrenOf(value);
+    return value;
+  } catch {
+    throw wrongPassword();
+  }
 }
 
 const pkcs12Schemes: Readonly<

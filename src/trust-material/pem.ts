@@ -3,7 +3,13 @@ import { AppError } from '../errors.ts';
 import { parseCertificate } from './certificate-info.ts';
 import { octetsOf, readDer, sequenceOf } from './der.ts';
 import { ChainFinder, type Entries, maxEntries } from './entries.ts';
-import { bmpPassword, decryptByPassword, WorkBudget, wrongPassword } from './password-encryption.ts';
+import {
+  bmpPassword,
+  decryptByPassword,
+  readDecrypted,
+  WorkBudget,
+  wrongPassword,
+} from './password-encryption.ts';
 import { importPkcs8 } from './private-key.ts';
 
 export interface PemBlock {
@@ -65,7 +71,7 @@ async function openKey(block: PemBlock, password: string, budget: WorkBudget): P
       const [algorithm, octets] = sequenceOf(readDer(derOf(block.text)));
       const spellings = { utf8: Buffer.from(password, 'utf8'), bmp: bmpPassword(password) };
       const plain = await decryptByPassword(algorithm, octetsOf(octets), spellings, budget);
-      return importPkcs8(plain);
+      return importPkcs8(readDecrypted(plain).whole);
     }
     case 'RSA PRIVATE KEY':
     case 'EC PRIVATE KEY':

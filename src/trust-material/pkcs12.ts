@@ -22,6 +22,7 @@ import {
   derivePkcs12,
   digestBytes,
   type PasswordBytes,
+  readDecrypted,
   WorkBudget,
   wrongPassword,
 } from './password-encryption.ts';
@@ -144,17 +145,6 @@ function known(names: Readonly<Record<string, string>>, oid: string): string {
   const name = Object.hasOwn(names, oid) ? names[oid] : undefined;
   if (!name) throw new AppError('bad_request', `The file has a MAC that is not supported (${oid})`);
   return name;
-}
-
-/** Without a MAC a wrong password shows only in what comes out. */
-function readDecrypted(plain: Buffer): DerValue {
-  try {
-    const value = readDer(plain);
-    childrenOf(value);
-    return value;
-  } catch {
-    throw wrongPassword();
-  }
 }
 
 async function readBags(

@@ -28,7 +28,7 @@ export class CircuitBreaker {
   #openUntil = 0;
   #probing = false;
 
-  constructor(config: CircuitBreakerConfig, now: () => number = Date.now) {
+  constructor(config: CircuitBreakerConfig, now: () => number = () => performance.now()) {
     this.#config = config;
     this.#now = now;
   }

@@ -423,8 +423,8 @@ export class LiveClient {
       await new Promise<void>((resolve) => {
         this.#idle = resolve;
         this.#hurry = (withinMs) => {
-          if (Date.now() + withinMs >= endsAt) return;
-          endsAt = Date.now() + withinMs;
+          if (performance.now() + withinMs >= endsAt) return;
+          endsAt = performance.now() + withinMs;
           clearTimeout(timer);
           timer = setTimeout(resolve, withinMs);
         };

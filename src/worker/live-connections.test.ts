@@ -166,6 +166,35 @@ test('draining is bounded, in time and in number', async () => {
   await live.stop(0);
 });
 
+test('a clock that is set in the middle neither lengthens a drain nor keeps a circuit open', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+  const { live, reached, fake } = setUp({ drainMs: 60_000 });
+  live.put([desired('drained', 1)]);
+  await reached('drained', 'valid 1');
+  const slow = codeOf(
+    live.operate('drained', 'say', { text: 'x', afterMs: 60_000, deaf: false }, { timeoutMs: 60_000 }),
+  );
+  live.put([desired('drained', 2)]);
+  await reached('drained', 'valid 2');
+  t.mock.timers.setTime(Date.now() + 3_600_000);
+  live.remove(['drained']);
+  const endedAt = performance.now();
+  assert.equal(await slow, 'cancelled');
+  assert.ok(performance.now() - endedAt < 30_000, 'as soon as any disabled one');
+  assert.equal(fake.clients.length, 2);
+
+  const circuitBreaker = { enabled: true, errorThreshold: 1, sleepWindowSeconds: 1 };
+  live.put([desired('broken', 1, { circuitBreaker })]);
+  await reached('broken', 'valid 1');
+  const call = (more: object) => codeOf(live.operate('broken', 'say', { text: 'x', ...more }, { timeoutMs }));
+  assert.equal(await call({ fail: 'target_error' }), 'target_error');
+  t.mock.timers.setTime(Date.now() - 7_200_000);
+  assert.equal(await call({}), 'circuit_open');
+  await sleep(1100);
+  assert.equal(await call({}), 'succeeded');
+  await live.stop(0);
+});
+
 test('security.md 19: a refused revision leaves the last good one serving, and says so', async () => {
   const { live, reached, verdictOf } = setUp();
   live.put([desired('a', 1)]);

@@ -179,7 +179,7 @@ export class LiveConnections {
         prove: false,
         ...ofRevision(slot.early, revision),
         revision,
-        holdUntil: Date.now() + forMs,
+        holdUntil: performance.now() + forMs,
       };
   }
 
@@ -421,7 +421,7 @@ export class LiveConnections {
     const { client, proof } = slot.serving!;
     const early = ofRevision(slot.early, client.revision.revision);
     slot.early = undefined;
-    const holdMs = (early?.holdUntil ?? 0) - Date.now();
+    const holdMs = (early?.holdUntil ?? 0) - performance.now();
     if (holdMs > 0) proof.hold(holdMs);
     if (early?.prove) proof.request();
     else if (!this.#options.hasControlPlane()) proof.proveSoon(selfProofSpreadMs);

@@ -19,8 +19,10 @@ export function movedFields(definition: ConnectionType, before: Config, after: C
     const places = definition.destinations?.[name];
     if (places) {
       const known = new Set(isUnset(before[name]) ? [] : places(before[name]));
+      // Without the field the way is another one, such as the driver's own idea of TLS.
+      const isDropped = known.size > 0 && isUnset(after[name]);
       const now = isUnset(after[name]) ? [] : places(after[name]);
-      if (now.some((place) => !known.has(place))) moved.push(name);
+      if (isDropped || now.some((place) => !known.has(place))) moved.push(name);
     } else compare(field, before[name], after[name], [name], moved);
   }
   return moved;

@@ -18,6 +18,13 @@ export interface Access {
   authenticate(authorizationHeader: string | undefined): Principal;
   /** Whether the principal has the permission; a part absent from the scope asks for "any". */
   allows(principal: Principal, permission: Permission, scope: Scope): boolean;
+  /** Whether the principal has the permission in each of the environments; of none: in any. */
+  allowsInAll(
+    principal: Principal,
+    permission: Permission,
+    scope: Scope,
+    environments: Iterable<string>,
+  ): boolean;
   /** Whether the principal has any grant in the project. */
   seesProject(principal: Principal, name: string): boolean;
   /** Throws forbidden naming the permission unless the principal has it. */
@@ -190,6 +197,11 @@ export async function createAccess(db: Database, clock: () => number = Date.now)
       return principal;
     },
     allows,
+    allowsInAll(principal, permission, scope, environments) {
+      const wanted = [...environments];
+      if (wanted.length === 0) return allows(principal, permission, scope);
+      return wanted.every((environment) => allows(principal, permission, { ...scope, environment }));
+    },
     seesProject: (principal, name) =>
       sees(principal.grants, name) && (!principal.ceiling || sees(principal.ceiling, name)),
     require(principal, permission, scope) {

@@ -17,6 +17,7 @@ import { createResolver, type Resolver } from '../variables/resolver.ts';
 import type { ConnectionCaller } from './connection-caller.ts';
 import type { ConnectionRow } from './connections.store.ts';
 import { isVariable, type Reference, referencesOf } from './references.ts';
+import { widenedBy } from './secret-reach.ts';
 
 export type Config = Record<string, unknown>;
 
@@ -234,14 +235,15 @@ export function createBodyChecks({ db, sealer, access }: { db: Database; sealer:
     { principal }: ConnectionCaller,
   ): FieldFault[] {
     if (kept.length === 0) return [];
-    const moved = [...movedBefore];
-    const before = new Set(targetsOf(project, JSON.parse(stored.row.environments)));
-    const spreads = targetsOf(project, listedEnvironments(config)).some((name) => !before.has(name));
-    const mayReveal = access.allows(principal, 'CONNECTIONS:REVEAL', {
-      project: project.name,
-      connection: stored.row.name,
-    });
-    if (spreads && !mayReveal) moved.push('environments');
+    const { name, environments } = stored.row;
+    const widened = widenedBy(
+      access,
+      principal,
+      project,
+      { name, environments: targetsOf(project, JSON.parse(environments)) },
+      { name: config['name'] as string, environments: targetsOf(project, listedEnvironments(config)) },
+    );
+    const moved = widened === undefined ? movedBefore : [...movedBefore, widened];
     if (moved.length === 0) return [];
     return kept.map((field) => ({
       field,

@@ -1,6 +1,7 @@
 import { foldName } from '../../contract/validation.ts';
 import { AppError } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
+import { targetsOf } from '../deployments/targets.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Database } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
@@ -35,6 +36,7 @@ import {
 import { isVariable, referencesOf } from './references.ts';
 import { diffRevisions, type RevisionDiff } from './revision-diff.ts';
 import { openConfig } from './sealed-config.ts';
+import { widenedBy } from './secret-reach.ts';
 
 interface Parts {
   db: Database;
@@ -44,14 +46,17 @@ interface Parts {
   writes: ConnectionWrites;
 }
 
+type LatestRow = ConnectionRow & { isDeleted: boolean };
+
 /** What a connection was before, of a deleted one too, and the way back to it. */
 export function createConnectionRevisions({ db, sealer, access, checks, writes }: Parts) {
-  async function latest(project: ProjectRow, name: string): Promise<ConnectionRow> {
+  async function latest(project: ProjectRow, name: string): Promise<LatestRow> {
     const key = foldName(name);
-    const row =
-      (await findConnection(db, project.id, key)) ?? (await findDeletedConnection(db, project.id, key));
-    if (!row) throw notFound(name);
-    return row;
+    const row = await findConnection(db, project.id, key);
+    if (row) return { ...row, isDeleted: false };
+    const deleted = await findDeletedConnection(db, project.id, key);
+    if (!deleted) throw notFound(name);
+    return { ...deleted, isDeleted: true };
   }
 
   function withDiff(row: ConnectionRow, revision: RevisionRow, before: RevisionRow | undefined) {
@@ -111,14 +116,37 @@ export function createConnectionRevisions({ db, sealer, access, checks, writes }
           'conflict',
           `Revision ${revision.revision} refers to the variable ${missing.name}, which project '${project.name}' does not have any more`,
         );
-      if (sealed !== '{}')
-        access.require(caller.principal, 'CONNECTIONS:REVEAL', {
-          project: project.name,
-          connection: revision.name,
-        });
+      const targets = targetsOf(project, listedEnvironments(JSON.parse(masked)));
+      const scope = { project: project.name, connection: revision.name };
+      if (sealed !== '{}' && !access.allowsInAll(caller.principal, 'CONNECTIONS:REVEAL', scope, targets))
+        throw lacksReveal('what it refers to may lead elsewhere by now');
       await checks.demandHiddenVariables(project, definition, config, [], caller, resolver);
     }
     return checks.withVersions(project, list, resolver);
+  }
+
+  /** A revision's secrets go no further than the connection does now, unless the caller may read them. */
+  function demandReach(
+    project: ProjectRow,
+    current: LatestRow,
+    revision: RevisionRow,
+    { principal }: ConnectionCaller,
+  ): void {
+    if (revision.sealed === '{}') return;
+    const listed = JSON.parse(current.environments) as string[];
+    // A deleted one that followed its project was left behind by the changes of its environments.
+    const before = current.isDeleted && listed.length === 0 ? [] : targetsOf(project, listed);
+    const widened = widenedBy(
+      access,
+      principal,
+      project,
+      { name: current.name, environments: before },
+      {
+        name: revision.name,
+        environments: targetsOf(project, listedEnvironments(JSON.parse(revision.masked))),
+      },
+    );
+    if (widened) throw lacksReveal(`its ${widened} would bring its secrets further`);
   }
 
   /** Brings a revision back with its own sealed secrets, of a deleted connection too. */
@@ -140,9 +168,11 @@ export function createConnectionRevisions({ db, sealer, access, checks, writes }
         if (faults.length > 0) throw invalid(faults);
         requireManage(caller, project, current.name, JSON.parse(current.environments));
         requireManage(caller, project, revision.name, listedEnvironments(config));
+        demandReach(project, current, revision, caller);
         const references = await restoredReferences(project, revision, current, caller);
+        const { isDeleted: _, ...kept } = current;
         const row: ConnectionRow = {
-          ...current,
+          ...kept,
           name: revision.name,
           revision: current.revision + 1,
           ...columnsOfConfig(config),
@@ -159,4 +189,11 @@ export function createConnectionRevisions({ db, sealer, access, checks, writes }
   }
 
   return { list, get, restore };
+}
+
+function lacksReveal(why: string): AppError {
+  return new AppError(
+    'forbidden',
+    `The token lacks the permission CONNECTIONS:REVEAL in every environment of the connection, which this revision needs: ${why}`,
+  );
 }

@@ -166,10 +166,10 @@ export async function persist<T>(attempt: () => Promise<T | undefined>, conteste
 }
 
 /** Runs `change` on the row as it stands, again when somebody else was faster (unless `ifMatch` forbids that). */
-export function withCurrent<T>(
-  read: () => Promise<ConnectionRow>,
+export function withCurrent<T, Row extends ConnectionRow>(
+  read: () => Promise<Row>,
   ifMatch: string | undefined,
-  change: (current: ConnectionRow) => Promise<T | undefined>,
+  change: (current: Row) => Promise<T | undefined>,
 ): Promise<T> {
   return persist(async () => {
     const current = await read();

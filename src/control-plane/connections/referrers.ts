@@ -8,7 +8,7 @@ import { AppError } from '../../errors.ts';
 import { recordAudit } from '../audit/audit.service.ts';
 import type { Access } from '../auth/access.ts';
 import type { Caller } from '../auth/caller.ts';
-import type { Permission, Principal } from '../auth/permissions.ts';
+import type { Principal } from '../auth/permissions.ts';
 import type { DeploymentWatch } from '../deployments/deployment-watch.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
@@ -109,19 +109,6 @@ export function createReferrers(parts: { access: Access; sealer: Sealer; deploym
       );
   }
 
-  function allowedInAll(
-    principal: Principal,
-    permission: Permission,
-    project: ProjectRow,
-    connection: string | undefined,
-    environments: readonly string[],
-  ): boolean {
-    const scope = { project: project.name, ...(connection === undefined ? {} : { connection }) };
-    return environments.length === 0
-      ? access.allows(principal, permission, scope)
-      : environments.every((environment) => access.allows(principal, permission, { ...scope, environment }));
-  }
-
   /**
    * A change of what a connection refers to moves the connection (security 1): forbidden, naming the
    * connection, without REVEAL on each that holds secrets, and without the right over every variable
@@ -138,7 +125,8 @@ export function createReferrers(parts: { access: Access; sealer: Sealer; deploym
     for (const row of rows) {
       if (!(await holdsSecrets(tx, row))) continue;
       const environments = targetsOf(project, JSON.parse(row.environments));
-      if (!allowedInAll(principal, 'CONNECTIONS:REVEAL', project, row.name, environments))
+      const scope = { project: project.name, connection: row.name };
+      if (!access.allowsInAll(principal, 'CONNECTIONS:REVEAL', scope, environments))
         throw new AppError(
           'forbidden',
           `Changing the ${target.kind} '${target.name}' moves the connection '${row.name}' with its secrets: the token lacks the permission CONNECTIONS:REVEAL on it`,
@@ -147,7 +135,8 @@ export function createReferrers(parts: { access: Access; sealer: Sealer; deploym
       const variables = await resolver.variables(project.id);
       const hidden = (await secretVariables(tx, row.id, row.revision)).filter(variables.isHidden);
       if (hidden.length === 0) continue;
-      if (allowedInAll(principal, 'VARIABLES:MANAGE', project, undefined, environments)) continue;
+      if (access.allowsInAll(principal, 'VARIABLES:MANAGE', { project: project.name }, environments))
+        continue;
       const config = openConfig(sealer, row);
       for (const environment of environments) {
         const resolved = await resolver.values(project.id, row.type, config, environment);
@@ -260,7 +249,8 @@ export function createReferrers(parts: { access: Access; sealer: Sealer; deploym
       const row = await holdConnection(tx, id);
       if (!row) continue;
       const environments = targetsOf(project, JSON.parse(row.environments));
-      if (!allowedInAll(caller.principal, 'CONNECTIONS:MANAGE', project, row.name, environments))
+      const scope = { project: project.name, connection: row.name };
+      if (!access.allowsInAll(caller.principal, 'CONNECTIONS:MANAGE', scope, environments))
         throw new AppError(
           'forbidden',
           `Renaming the ${target.kind} '${target.name}' changes the connection '${row.name}': the token lacks the permission CONNECTIONS:MANAGE on it`,
@@ -302,7 +292,7 @@ export function createReferrers(parts: { access: Access; sealer: Sealer; deploym
     return renamed;
   }
 
-  return { find, demandNone, demandSecretUse, demandMove, redeploy, settle, rename, allowedInAll };
+  return { find, demandNone, demandSecretUse, demandMove, redeploy, settle, rename };
 }
 
 function renamedConfig(

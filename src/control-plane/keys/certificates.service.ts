@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { AppError, type FieldFault } from '../../errors.ts';
+import type { Access } from '../auth/access.ts';
 import type { ReferrerCaller, Referrers } from '../connections/referrers.ts';
 import { contentTag, type Precondition } from '../server/entity-tag.ts';
 import type { NamedChange, NamedObjects } from '../server/named-object.routes.ts';
@@ -38,9 +39,10 @@ export interface StoredCertificateView {
 /** Certificates of projects, as PEM; one may be a chain. */
 export function createCertificates(parts: {
   db: Database;
+  access: Access;
   referrers: Referrers;
 }): NamedObjects<CertificateInput, StoredCertificateView> {
-  const { db, referrers } = parts;
+  const { db, access } = parts;
   const writes = createNamedWrites('certificate', parts);
 
   const viewOf = (row: CertificateRow): StoredCertificateView => ({
@@ -99,11 +101,10 @@ export function createCertificates(parts: {
   ): void {
     for (const list of lists)
       if (
-        !referrers.allowedInAll(
+        !access.allowsInAll(
           principal,
           'KEYS:MANAGE',
-          project,
-          undefined,
+          { project: project.name },
           list.length === 0 ? project.environments : list,
         )
       )

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { AppError, type FieldFault } from '../../errors.ts';
 import type { OpenedKeystore } from '../../trust-material/keystore.ts';
+import type { Access } from '../auth/access.ts';
 import type { Permission, Principal } from '../auth/permissions.ts';
 import type { Referrers } from '../connections/referrers.ts';
 import { contentTag, type Precondition } from '../server/entity-tag.ts';
@@ -80,9 +81,10 @@ const maxFileBytes = 1024 * 1024;
 export function createKeystores(parts: {
   db: Database;
   sealer: Sealer;
+  access: Access;
   referrers: Referrers;
 }): NamedObjects<KeystoreInput, KeystoreView> {
-  const { db, sealer, referrers } = parts;
+  const { db, sealer, access } = parts;
   const writes = createNamedWrites('keystore', parts);
 
   async function load(
@@ -253,7 +255,7 @@ export function createKeystores(parts: {
     permission: Permission = 'KEYS:MANAGE',
   ): void {
     for (const environment of environments)
-      if (!referrers.allowedInAll(principal, permission, project, undefined, [environment]))
+      if (!access.allows(principal, permission, { project: project.name, environment }))
         throw new AppError(
           'forbidden',
           `The token lacks the permission ${permission} for environment '${environment}'`,

@@ -3,7 +3,7 @@ import { AppError } from '../../errors.ts';
 import { recordAudit } from '../audit/audit.service.ts';
 import type { Access } from '../auth/access.ts';
 import type { Caller } from '../auth/caller.ts';
-import type { Principal } from '../auth/permissions.ts';
+import type { Permission, Principal, Scope } from '../auth/permissions.ts';
 import { projectNotFound } from '../server/access-hook.ts';
 import type { Precondition } from '../server/entity-tag.ts';
 import { createTurns } from '../server/one-at-a-time.ts';
@@ -130,11 +130,18 @@ export async function createProjects(
           // Environments resolve to other values and other machines: the stored secrets would move there.
           if (moved) {
             const names = await connectionsWithSecrets(tx, project.id);
-            for (const connection of names) {
-              access.require(principal, 'CONNECTIONS:REVEAL', { project: project.name, connection });
-            }
+            const concerned = new Set([...before.environments, ...next.environments]);
+            const demand = (permission: Permission, scope: Scope) => {
+              if (!access.allowsInAll(principal, permission, scope, concerned))
+                throw new AppError(
+                  'forbidden',
+                  `The token lacks the permission ${permission} in project '${project.name}' for each of the environments before and after`,
+                );
+            };
+            for (const connection of names)
+              demand('CONNECTIONS:REVEAL', { project: project.name, connection });
             if (await sendsHiddenVariable(tx, project.id))
-              access.require(principal, 'VARIABLES:MANAGE', { project: project.name });
+              demand('VARIABLES:MANAGE', { project: project.name });
           }
           await tx.run('update projects set description = $1 where id = $2', [next.description, next.id]);
           if (moved) {

@@ -190,8 +190,8 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
     deployTimeoutMs,
   });
   keyRoutes(app, {
-    keystores: createKeystores({ db, sealer, referrers }),
-    certificates: createCertificates({ db, referrers }),
+    keystores: createKeystores({ db, sealer, access, referrers }),
+    certificates: createCertificates({ db, access, referrers }),
     referrers,
     deployTimeoutMs,
   });

@@ -261,7 +261,15 @@ export function createVariables(parts: {
         const shown = [...values].filter(
           ([environment, { visible }]) => (stored.values.get(environment)?.visible === 1) !== visible,
         );
-        demandEnvironments(caller, project, [...changed, ...shown.map(([environment]) => environment)]);
+        const hosts = input.allowedHosts ?? [];
+        const known = new Set(JSON.parse(stored.row.allowed_hosts) as string[]);
+        const led = hosts.every((host) => known.has(host))
+          ? []
+          : [...stored.values].filter(([, { visible }]) => visible !== 1);
+        demandEnvironments(caller, project, [
+          ...changed,
+          ...[...shown, ...led].map(([environment]) => environment),
+        ]);
         await tx.run(
           'update variables set name = $1, description = $2, version = version + 1, updated_at = $3, global = $4, allowed_hosts = $5 where id = $6',
           [
@@ -269,7 +277,7 @@ export function createVariables(parts: {
             input.description ?? null,
             Date.now(),
             input.global ? 1 : 0,
-            JSON.stringify(input.allowedHosts ?? []),
+            JSON.stringify(hosts),
             stored.row.id,
           ],
         );

@@ -395,3 +395,42 @@ describe('scrubbing', () => {
     assert.ok(!values.includes('user'), 'a user name is none');
   });
 });
+
+describe('secrets of any size', () => {
+  const formsOf = (secret: string) => {
+    const bytes = Buffer.from(secret);
+    return [secret, encodeURIComponent(secret), bytes.toString('hex'), bytes.toString('base64')];
+  };
+
+  for (const length of [990, 8_000, 12_700, 96_000, 1_000_000])
+    test(`one of ${length} characters is replaced in every form`, () => {
+      const secret = `Canary+${'abc/def='.repeat(length / 8)}`.slice(0, length);
+      const scrub = createScrubber([secret]) as (text: string) => string;
+      for (const form of formsOf(secret)) {
+        const text = scrub(`before ${form} between ${form} after`);
+        assert.equal(text, 'before *** between *** after');
+      }
+      // Beside something else in one base64 text.
+      const joined = Buffer.from(`user:${secret}:more`).toString('base64');
+      assert.ok(scrub(joined).length < 40, scrub(joined).slice(0, 200));
+    });
+
+  test('twenty thousand of them are looked for at once', () => {
+    const secrets = Array.from({ length: 20_000 }, (_, number) => `Canary-${number}-secret`);
+    const scrub = createScrubber(secrets) as (text: string) => string;
+    for (const secret of [secrets[0]!, secrets[9_999]!, secrets[19_999]!])
+      for (const form of formsOf(secret)) assert.equal(scrub(`it is ${form}`), 'it is ***');
+  });
+
+  test('what sits inside of a long value is found in a time that grows with its length', () => {
+    const took = (length: number) => {
+      const value = 'password'.repeat(length / 8);
+      const began = performance.now();
+      for (let round = 0; round < 5; round++)
+        secretValues(definition, { type: 'sample', name: 'a', password: value });
+      return performance.now() - began;
+    };
+    took(8_000);
+    assert.ok(took(256_000) < 100 * Math.max(took(16_000), 1), 'sixteen times as long');
+  });
+});

@@ -211,7 +211,9 @@ export function secretValues(definition: ConnectionType, config: Config): string
         const colon = basic?.indexOf(':') ?? -1;
         if (basic !== undefined && colon >= 0) add(basic.slice(colon + 1));
       }
-      for (const [, quoted] of value.matchAll(/(?:password|secret|token)\w*\s*=\s*"([^"]+)"/gi)) add(quoted!);
+      // Bounded, so that a long value costs no more than its length.
+      for (const [, quoted] of value.matchAll(/(?:password|secret|token)\w{0,40}\s{0,8}=\s{0,8}"([^"]+)"/gi))
+        add(quoted!);
       continue;
     }
     for (const part of credentialParts(value, place.wholePath)) {
@@ -248,13 +250,10 @@ export function createScrubber(secrets: Iterable<string>): (value: unknown) => u
         if (line.length >= 16 && !line.startsWith('-----')) needles.add(line);
   }
   if (needles.size === 0) return (value) => value;
-  const longestFirst = (forms: Set<string>) =>
-    [...forms].sort((a, b) => b.length - a.length).map(escapePattern);
-  // The characters at both ends of a base64 form also hold bits of what stands beside the secret.
-  const encoded = longestFirst(inBase64).map((form) => `[A-Za-z0-9+/_-]?${form}[A-Za-z0-9+/_-]?={0,2}`);
-  const pattern = new RegExp([...longestFirst(needles), ...encoded].join('|'), 'g');
+  const replacements = [...replacementsOf(needles, false), ...replacementsOf(inBase64, true)];
+  const scrubText = (text: string) => replacements.reduce((rest, replace) => replace(rest), text);
   const scrub = (value: unknown): unknown => {
-    if (typeof value === 'string') return value.replace(pattern, URL_MASK);
+    if (typeof value === 'string') return scrubText(value);
     if (Array.isArray(value)) return value.map(scrub);
     if (!isRecord(value)) return value;
     const prototype = Object.getPrototypeOf(value);
@@ -262,6 +261,48 @@ export function createScrubber(secrets: Iterable<string>): (value: unknown) => u
     return Object.fromEntries(Object.entries(value).map(([name, inner]) => [scrub(name), scrub(inner)]));
   };
   return scrub;
+}
+
+/** Longer forms are looked for as they are: an engine of regular expressions takes some 100 kB in one pattern. */
+const longestInPattern = 1_000;
+const longestPattern = 32_000;
+
+/** Replaces each of the forms, the longest first. */
+function replacementsOf(forms: Set<string>, isBase64: boolean): ((text: string) => string)[] {
+  const sorted = [...forms].sort((a, b) => b.length - a.length);
+  const long = sorted.filter(({ length }) => length > longestInPattern);
+  const replacements = long.map((form) => (text: string) => replaceLong(text, form, isBase64));
+  // The characters at both ends of a base64 form also hold bits of what stands beside the secret.
+  const wrap = (form: string) => (isBase64 ? `[A-Za-z0-9+/_-]?${form}[A-Za-z0-9+/_-]?={0,2}` : form);
+  let patterns: string[] = [];
+  let length = 0;
+  const close = () => {
+    if (patterns.length === 0) return;
+    const pattern = new RegExp(patterns.join('|'), 'g');
+    replacements.push((text) => text.replace(pattern, URL_MASK));
+    patterns = [];
+    length = 0;
+  };
+  for (const form of sorted.slice(long.length)) {
+    const pattern = wrap(escapePattern(form));
+    if (length + pattern.length > longestPattern) close();
+    patterns.push(pattern);
+    length += pattern.length;
+  }
+  close();
+  return replacements;
+}
+
+function replaceLong(text: string, form: string, isBase64: boolean): string {
+  if (text.length < form.length || !text.includes(form)) return text;
+  const pieces = text.split(form);
+  if (!isBase64) return pieces.join(URL_MASK);
+  return pieces
+    .map((piece, at) => {
+      const after = at > 0 ? piece.replace(/^[A-Za-z0-9+/_-]?={0,2}/, '') : piece;
+      return at < pieces.length - 1 ? after.replace(/[A-Za-z0-9+/_-]$/, '') : after;
+    })
+    .join(URL_MASK);
 }
 
 function encodings(secret: string): Set<string> {

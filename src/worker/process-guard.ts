@@ -46,7 +46,16 @@ function describe(error: unknown, scrub: ((text: string) => string) | undefined)
   return {
     name: error.name,
     ...(typeof code === 'string' ? { code } : {}),
-    ...(scrub ? { text: scrub(error.message).slice(0, 2000) } : {}),
+    ...textOf(error, scrub),
     stack: frames.slice(0, 20).join('\n'),
   };
+}
+
+/** Nothing where it cannot be scrubbed: within the guard nothing may be thrown, and nothing be told. */
+function textOf(error: Error, scrub: ((text: string) => string) | undefined): { text?: string } {
+  try {
+    return scrub ? { text: scrub(error.message).slice(0, 2000) } : {};
+  } catch {
+    return {};
+  }
 }

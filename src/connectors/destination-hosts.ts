@@ -1,3 +1,4 @@
+import { matchesStars } from '../contract/glob.ts';
 import { normaliseHost } from '../contract/host.ts';
 import { parseBrokerUrl } from './activemq/broker-url.ts';
 import { parseJdbcUrl } from './database/jdbc-url.ts';
@@ -48,13 +49,12 @@ export function destinationHosts(type: string, config: Config): string[] | undef
 
 /** Whether every host is matched by one of the globs (`*` stands for any number of characters). */
 export function areAllowed(hosts: readonly string[] | undefined, globs: readonly string[]): boolean {
-  const patterns = globs.map((glob) => patternOf(normaliseHost(glob)));
-  return hosts?.every((host) => patterns.some((pattern) => pattern.test(host))) ?? false;
-}
-
-function patternOf(glob: string): RegExp {
-  const source = glob.split(/\*+/).map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'));
-  return new RegExp(`^${source.join('.*')}$`, 'i');
+  const patterns = globs.map((glob) => [...normaliseHost(glob).toLowerCase()]);
+  const matches = (host: string) => {
+    const name = [...host.toLowerCase()];
+    return patterns.some((pattern) => matchesStars(pattern, name, (own, other) => own === other));
+  };
+  return hosts?.every(matches) ?? false;
 }
 
 const isSet = (value: unknown) => value !== null && value !== undefined && value !== '';

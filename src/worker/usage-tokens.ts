@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { matchesGlob } from '../contract/glob.ts';
 import { foldName } from '../contract/validation.ts';
 import type { UsageToken } from '../contract/worker-protocol.ts';
 import { Crowd, type CrowdMember } from '../crowd.ts';
@@ -126,26 +127,4 @@ function mayUse({ grants }: UsageToken, project: string, connection: string, ope
         grant.connections.some((glob) => matchesGlob(foldName(glob), name))) &&
       (grant.operations === undefined || grant.operations.includes(operation)),
   );
-}
-
-/** `*` stands for any characters, `?` for one; linear in both, so that no glob costs more than its length. */
-function matchesGlob(glob: string, name: string): boolean {
-  let at = 0;
-  let inGlob = 0;
-  let star = -1;
-  let retryAt = 0;
-  while (at < name.length) {
-    if (glob[inGlob] === '*') {
-      star = inGlob++;
-      retryAt = at;
-    } else if (glob[inGlob] === '?' || glob[inGlob] === name[at]) {
-      inGlob++;
-      at++;
-    } else if (star >= 0) {
-      inGlob = star + 1;
-      at = ++retryAt;
-    } else return false;
-  }
-  while (glob[inGlob] === '*') inGlob++;
-  return inGlob === glob.length;
 }

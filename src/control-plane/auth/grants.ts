@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import { matchesGlob, matchesStars } from '../../contract/glob.ts';
 import { foldName } from '../../contract/validation.ts';
 import { AppError, type FieldFault } from '../../errors.ts';
 import { type Grant, PERMISSIONS, type Permission, type Scope } from './permissions.ts';
@@ -140,44 +141,12 @@ function covers(held: readonly Grant[], wanted: Grant, permission: Permission): 
   );
 }
 
-function matchesGlob(glob: string, name: string): boolean {
-  return matches([...glob], [...name], (wildcard, character) => wildcard === '?' || wildcard === character);
-}
-
 /**
  * Whether every name that `narrow` matches is matched by `wide`: its wildcards are read as
  * characters of their own, which only an equal or a stronger wildcard matches.
  */
 function globCovers(wide: string, narrow: string): boolean {
-  return matches([...wide], [...narrow], (wildcard, character) =>
+  return matchesStars([...wide], [...narrow], (wildcard, character) =>
     wildcard === '?' ? character !== '*' : wildcard === character,
   );
-}
-
-/** Linear matching with one backtracking point, so that no pattern costs more than pattern × name. */
-function matches(
-  pattern: readonly string[],
-  name: readonly string[],
-  one: (wildcard: string, character: string) => boolean,
-): boolean {
-  let at = 0;
-  let star = -1;
-  let resume = 0;
-  let index = 0;
-  while (index < name.length) {
-    if (pattern[at] === '*') {
-      star = at++;
-      resume = index;
-    } else if (at < pattern.length && one(pattern[at]!, name[index]!)) {
-      at++;
-      index++;
-    } else if (star >= 0) {
-      at = star + 1;
-      index = ++resume;
-    } else {
-      return false;
-    }
-  }
-  while (pattern[at] === '*') at++;
-  return at === pattern.length;
 }

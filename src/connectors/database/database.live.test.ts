@@ -637,6 +637,27 @@ test('PostgreSQL: the pool as the server sees it', async (t) => {
     );
   });
 
+  await t.test('numbers within JSON that a double does not hold stay text', async (t) => {
+    const db = await open(t, named('json'));
+    const { rows } = await db.query(
+      `select '{"id":12345678901234567890,"p":0.1234567890123456789,"n":[1,-2.5,1e3,9007199254740991]}'::jsonb`,
+    );
+    assert.deepEqual(rows, [
+      [{ id: '12345678901234567890', p: '0.1234567890123456789', n: [1, -2.5, 1000, 9007199254740991] }],
+    ]);
+  });
+
+  await t.test('a wrong number of parameters is the fault of the call', async (t) => {
+    const db = await open(t, named('parameters'));
+    for (const [sql, parameters] of [
+      ['select $1::int', []],
+      ['select 1', [5]],
+    ] as const) {
+      const failure = await rejected(db.query(sql, { parameters: [...parameters] }));
+      assert.deepEqual([failure.code, failure.retryable], ['request_rejected', false], failure.message);
+    }
+  });
+
   await t.test('a large answer is cut at its bytes, not only at its rows', async (t) => {
     const db = await open(t, named('large'));
     const { rows, truncated } = await db.query("select repeat('x', 1048576) from generate_series(1, 200)");
@@ -671,6 +692,16 @@ test('MariaDB: values, keys and files', async (t) => {
   const server = await serve(t, mysql);
   if (!server) return;
   const config = configFor(mysql, server, { maxPoolSize: 1, maxStatements: 3 });
+
+  await t.test('what changes something is done whole, also where its answer is cut', async (t) => {
+    const db = await open(t, { ...config, name: 'cut' });
+    await db.execute('create table cut_answers (id int auto_increment primary key, tx text)');
+    const cut = await db.query(
+      "insert into cut_answers (tx) select repeat('x', 100) from seq_1_to_1500 returning id, tx",
+    );
+    assert.deepEqual([cut.rows.length, cut.truncated], [1000, true]);
+    assert.deepEqual((await db.query('select count(*) from cut_answers')).rows.flat().map(Number), [1500]);
+  });
 
   await t.test('values fit JSON without loss', async (t) => {
     const db = await open(t, config);

@@ -368,8 +368,10 @@ class MysqlSession implements SqlSession {
           answer.rows.push(result);
           return;
         }
-        // The protocol knows no "enough": the server stops when nobody reads on.
         answer.truncated = true;
+        // What changes something goes on to its end, unread: it would be undone with its session.
+        if (!onlyReads.test(sql)) return;
+        // The protocol knows no "enough": the server stops when nobody reads on.
         this.#over = true;
         stream.destroy();
         resolve(answer);
@@ -397,6 +399,8 @@ class MysqlSession implements SqlSession {
     );
   }
 }
+
+const onlyReads = /^\s*(?:select|show|explain|describe|desc|values|table)\b/i;
 
 function bytesOf(value: unknown): number {
   if (typeof value === 'string') return Buffer.byteLength(value);

@@ -7,6 +7,7 @@ const states: Readonly<Record<string, readonly [ErrorCode, hint?: string]>> = {
     'authentication_failed',
     'check user name and password; PostgreSQL also answers this for a user that does not exist, or whose password has expired (valid until)',
   ],
+  '08P01': ['request_rejected', 'give as many parameters as the statement has placeholders'],
   '28000': [
     'authentication_failed',
     'pg_hba.conf of the server may have no line for this user, database, address and encryption; where it asks for hostssl, set sslmode=require or stronger in jdbcUrl',

@@ -9,9 +9,28 @@ const asNumber: TextParser = (text) => {
   return Number.isFinite(value) ? value : text;
 };
 
+/** Only numbers of so many digits, or with an exponent, may be more than a double holds. */
+const mayLoseDigits = /\d[\d.]{15}|\d[eE]/;
+
+/** JSON whose numbers stay text where a double does not hold them. */
+function parseExactly(text: string): unknown {
+  const keep = (_name: string, value: unknown, { source = '' }: { source?: string } = {}) =>
+    typeof value === 'number' && !isHeld(source, value) ? source : value;
+  return JSON.parse(text, keep);
+}
+
+function isHeld(source: string, value: number): boolean {
+  if (String(value) === source) return true;
+  const digits = source
+    .replace(/[eE].*$/, '')
+    .replace(/[-.]/g, '')
+    .replace(/^0+/, '');
+  return digits.length <= 15 && Number.isFinite(value) && (value !== 0 || digits === '');
+}
+
 const asJson: TextParser = (text) => {
   try {
-    return JSON.parse(text);
+    return mayLoseDigits.test(text) ? parseExactly(text) : JSON.parse(text);
   } catch {
     return text;
   }

@@ -14,6 +14,8 @@ interface Sending {
   readonly names: string[];
   readonly signal: AbortSignal;
   succeed(): void;
+  /** Takes all but those of these names. */
+  refuse(...names: string[]): void;
   fail(error: AppError): void;
 }
 
@@ -29,6 +31,14 @@ function buffering(overrides: Partial<BulkLimits> = {}) {
         batches.push({
           names: sent.map(({ lines }) => lines),
           signal,
+          refuse: (...names) =>
+            resolve(
+              sent.map(({ lines }) =>
+                names.includes(lines)
+                  ? { status: 400, error: new AppError('request_rejected', `no ${lines}`) }
+                  : { status: 200, id: lines },
+              ),
+            ),
           succeed: () => resolve(sent.map(({ lines }) => ({ status: 200, id: lines }))),
           fail: reject,
         });
@@ -135,6 +145,15 @@ test('unheard failures are counted and told', async () => {
   (await sent(1)).fail(new AppError('connection_lost'));
   await buffer.close();
   assert.deepEqual([lost, buffer.figures()], [[2], { buffered: 0, failedWrites: 2 }]);
+});
+
+test('what is refused of a batch that nobody waits for is told', async () => {
+  const { buffer, sent, lost } = buffering();
+  await buffer.add(writes('a', 'b'), false, never);
+  const waited = buffer.add(writes('c'), true, never);
+  (await sent(1)).refuse('b', 'c');
+  assert.equal((await waited)[0]?.error?.code, 'request_rejected', 'who waits is told so');
+  assert.deepEqual([lost, buffer.figures().failedWrites], [[1], 2]);
 });
 
 test('close sends what is held and takes no more', async () => {

@@ -156,7 +156,10 @@ export class BulkBuffer {
         abort.signal,
       );
       for (const [at, entry] of entries.entries()) this.#settle(entry, outcomes[at]!);
-      this.#failed += outcomes.filter(({ error }) => error).length;
+      const refused = entries.filter((_, at) => outcomes[at]!.error);
+      this.#failed += refused.length;
+      const [reason] = outcomes.flatMap(({ error }) => error ?? []);
+      if (reason) this.#lose(refused, reason);
     } catch (error) {
       const failure =
         error instanceof AppError ? error : new AppError('internal_error', undefined, { cause: error });

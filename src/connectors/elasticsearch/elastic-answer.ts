@@ -61,7 +61,10 @@ function failureIn(json: object | undefined): ElasticFailure {
   const error: unknown = (json as { error?: unknown } | undefined)?.error;
   if (typeof error === 'string') return { reason: error };
   if (typeof error !== 'object' || error === null) return {};
-  const { type, reason } = error as { type?: unknown; reason?: unknown };
+  // What failed on the shards is told as the cause; over it stands no more than that they failed.
+  const [cause] = (error as { root_cause?: { reason?: unknown }[] }).root_cause ?? [];
+  const told = typeof cause?.reason === 'string' ? cause : error;
+  const { type, reason } = told as { type?: unknown; reason?: unknown };
   return {
     ...(typeof type === 'string' ? { type } : {}),
     ...(typeof reason === 'string' ? { reason } : {}),

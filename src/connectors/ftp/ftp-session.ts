@@ -316,10 +316,18 @@ export class FtpSession implements FileSession {
       // A server that has removed what it took, for a quota or as a scanner, keeps what was there.
       const isKnown = (await this.#sizeOf(target)) !== undefined;
       if (isKnown && (await this.#sizeOf(temporary)) === undefined) throw error;
-      // Servers of Windows do not rename over a file that is there.
-      const { code } = await this.#client.sendIgnoringError(`DELE ${target}`);
+      // Servers of Windows do not rename over a file that is there: it steps aside, and comes back if need be.
+      const aside = `${temporary}.before`;
+      const { code } = await this.#client.sendIgnoringError(`RNFR ${target}`);
       if (code >= 400) throw error;
-      await this.#client.rename(temporary, target);
+      await this.#client.send(`RNTO ${aside}`);
+      try {
+        await this.#client.rename(temporary, target);
+      } catch (failure) {
+        await this.#client.rename(aside, target);
+        throw failure;
+      }
+      await this.#client.sendIgnoringError(`DELE ${aside}`);
     }
   }
 

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConnectionOptions } from 'node:tls';
 import type { ConfigOf } from '../../contract/connection-type.ts';
@@ -84,7 +85,7 @@ export const ftpConnector = defineConnector<typeof ftp, LiveFtp>(ftp, {
       const content = await transfer(live, signal, (session, either) =>
         session.download(path, input.maxBytes ?? defaultMaxBytes, either),
       );
-      return { path, size: content.length, content: content.toString(encoding), encoding };
+      return { path, size: content.length, content: textOf(content, encoding), encoding };
     },
     async delete(live, input, { signal }) {
       const path = entryPath(input.path);
@@ -295,4 +296,13 @@ function adviceFor(failure: AppError, port: number, transport: FtpSettings['tran
   if (transport !== 'implicit' && code === 'target_timeout')
     return 'If the port speaks TLS from the first byte, use protocol FTPS with useImplicit.';
   return undefined;
+}
+
+/** The content as it is asked for; `request_rejected` where that would change it. */
+function textOf(content: Buffer, encoding: 'utf8' | 'base64'): string {
+  if (encoding === 'utf8' && !isUtf8(content))
+    throw new AppError('request_rejected', 'The file is not text in UTF-8', {
+      details: { hint: 'Download it with encoding base64.' },
+    });
+  return content.toString(encoding);
 }

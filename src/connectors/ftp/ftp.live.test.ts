@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -212,6 +212,15 @@ for (const { title, serve, tls, silentAt } of protocols) {
       assert.equal(first.entries.length, 2);
       assert.equal(first.truncated, true);
       assert.deepEqual(await files.list({ path: 'sub' }), { entries: [], truncated: false });
+    });
+    await t.test('what is no text is not repaired', async () => {
+      await files.upload({ path: 'no-text.bin', content: '//4=' });
+      await assert.rejects(
+        files.download({ path: 'no-text.bin', encoding: 'utf8' }),
+        code('request_rejected'),
+      );
+      assert.equal((await files.download({ path: 'no-text.bin' })).content, '//4=');
+      await rm(join(directory, 'no-text.bin'), { force: true });
     });
     await t.test('a file that is there is replaced, or not', async () => {
       await files.upload({ path: 'a.txt', content: 'one', encoding: 'utf8' });
@@ -430,4 +439,25 @@ test('a server without TLS is an error, not a fall-back', async (t) => {
   assert.equal(tls?.code, 'tls_not_offered');
   assert.equal(authenticate?.status, 'skipped');
   assert.ok(!seen.some((command) => /^(USER|PASS)/.test(command)), seen.join());
+});
+
+test('FTP: an upload that may not be renamed leaves the file that was there', async (t) => {
+  const server = await serveFtp(t, 'plain', { config: ['<Limit RNFR RNTO>', 'DenyAll', '</Limit>'] });
+  if (!server) return;
+  await writeFile(join(server.directory, 'orders.csv'), 'old', { mode: 0o666 });
+  const live = await ftpConnector.open(
+    { ...base, ...server.settings },
+    createContext({ signal: new AbortController().signal }),
+  );
+  t.after(() => ftpConnector.close(live));
+  await assert.rejects(
+    ftpConnector.operations.upload(
+      live,
+      { path: 'orders.csv', content: 'new', encoding: 'utf8' },
+      { signal: AbortSignal.timeout(20_000) },
+    ),
+    code('permission_denied'),
+  );
+  assert.equal(await readFile(join(server.directory, 'orders.csv'), 'utf8'), 'old');
+  assert.deepEqual(await readdir(server.directory), ['orders.csv']);
 });

@@ -269,10 +269,26 @@ export class SftpSession implements FileSession {
       if (!(error instanceof AppError) || !/does not (know|support)/.test(error.message)) throw error;
       // What is there goes only for something that is there in its place.
       if (!(await this.#exists(temporary, signal))) throw error;
-      await this.#call<void>(signal, path, (done) =>
-        this.#sftp.unlink(target, (failed) => done(failed ?? undefined)),
-      ).catch(() => {});
-      await plain();
+      const move = (from: string, to: string) =>
+        this.#call<void>(signal, path, (done) =>
+          this.#sftp.rename(from, to, (failed) => done(failed ?? undefined)),
+        );
+      // What is there steps aside, and comes back if need be.
+      const aside = `${temporary}.before`;
+      const isReplaced = await move(target, aside).then(
+        () => true,
+        () => false,
+      );
+      try {
+        await plain();
+      } catch (failure) {
+        if (isReplaced) await move(aside, target);
+        throw failure;
+      }
+      if (isReplaced)
+        await this.#call<void>(signal, path, (done) =>
+          this.#sftp.unlink(aside, (failed) => done(failed ?? undefined)),
+        ).catch(() => {});
     }
   }
 

@@ -1,4 +1,5 @@
-import type { FastifyInstance } from 'fastify';
+import { isUtf8 } from 'node:buffer';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { AppError } from '../errors.ts';
 
 /** Far beyond any real body, and far below what overflows the stack of code that recurs into one. */
@@ -6,20 +7,32 @@ const maxDepth = 128;
 /** A level costs two characters at least. */
 const shallowLength = 2 * maxDepth;
 
-/** As Fastify's own, but an empty body is no body (clients send the header on every request), and errors say what is wrong. */
+/** As Fastify's own, but an empty body is no body (clients send the header on every request), errors say what is wrong, and plain text is no JSON. */
 export function registerJsonParser(app: FastifyInstance): void {
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
+  app.removeContentTypeParser('text/plain');
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
-      done(null, readJsonBody(body as string));
+      demandPlainUtf8(request);
+      done(null, readJsonBody(body as Buffer));
     } catch (error) {
       done(error as AppError);
     }
   });
 }
 
-/** `parseJson` of a whole body; an empty one is none. */
-export function readJsonBody(text: string): unknown {
-  return text === '' ? undefined : parseJson(text, 'The body');
+/** Another encoding would be read as something else than was sent, passwords too. */
+function demandPlainUtf8({ headers }: FastifyRequest): void {
+  const encoding = headers['content-encoding'] ?? 'identity';
+  const charset = /;\s*charset\s*=\s*"?([^\s;"]+)/i.exec(headers['content-type'] ?? '')?.[1] ?? 'utf-8';
+  if (!/^identity$/i.test(encoding) || !/^(utf-?8|us-ascii)$/i.test(charset))
+    throw new AppError('unsupported_media_type', 'The body must be sent in UTF-8, and not compressed');
+}
+
+/** `parseJson` of a whole body; an empty one is none. Fails with `bad_request` for what is not UTF-8. */
+export function readJsonBody(body: Buffer): unknown {
+  if (body.length === 0) return undefined;
+  if (!isUtf8(body)) throw new AppError('bad_request', 'The body is not valid UTF-8');
+  return parseJson(body.toString(), 'The body');
 }
 
 /**

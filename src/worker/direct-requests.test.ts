@@ -34,7 +34,8 @@ async function setUp(t: TestContext, options: { keepAliveMs?: number } = {}) {
   const direct = new DirectRequests<string[]>(server, {
     target: /^\/use\/((?:[\w.-]|%[89A-F][0-9A-F])+)$/,
     permit: ({ authorization, parts }) => (authorization === 'Bearer good' ? [...parts] : undefined),
-    async answer([name], body, onGone) {
+    async answer([name], given, onGone) {
+      const body = given.toString();
       onGone(() => gone.push(name!));
       if (body === 'wait') await new Promise<void>((resolve) => waiting.push(resolve));
       begun.push(body);

@@ -23,7 +23,7 @@ export interface DirectRoute<Permit> {
   /** Decides before the body is read; undefined leaves the request to the server. */
   permit(head: PlainHead): Permit | undefined;
   /** Never rejects. `onGone` takes what is to be done when the client goes before it is answered. */
-  answer(permit: Permit, body: string, onGone: (listener: () => void) => void): Promise<DirectAnswer>;
+  answer(permit: Permit, body: Buffer, onGone: (listener: () => void) => void): Promise<DirectAnswer>;
 }
 
 const maxHeadBytes = 4096;
@@ -159,7 +159,7 @@ class DirectConnection<Permit> {
       this.#onGone = listener;
     };
     void this.#requests.route
-      .answer(permit, request.toString('utf8', bodyAt), onGone)
+      .answer(permit, request.subarray(bodyAt), onGone)
       .then((answer) => this.#write(answer));
   }
 

@@ -68,7 +68,6 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
     routerOptions: { ignoreTrailingSlash: true, caseSensitive: true, maxParamLength: 4096 },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   });
-  app.removeContentTypeParser('text/plain');
   registerJsonParser(app);
   registerItemStreams(app);
   app.decorateRequest('permit', null);
@@ -144,9 +143,9 @@ export function buildWorkerApi(worker: WorkerApiSource, log: Logger): FastifyIns
         return undefined;
       }
     },
-    async answer(permit, text, onGone) {
+    async answer(permit, given, onGone) {
       try {
-        const body = readJsonBody(text);
+        const body = readJsonBody(given);
         const { id, schema } = find(permit.target);
         const running = tokens.begin(permit);
         onGone(() => running.end(new AppError('cancelled')));

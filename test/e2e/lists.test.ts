@@ -36,6 +36,12 @@ describe('lists of connections', () => {
     assert.match(body.error_description, /emial.*email/);
   });
 
+  test('a page without a size ends as any other', async () => {
+    assert.deepEqual(await names('type=*&page=2'), []);
+    const { status, body } = await plugboard.call('GET', `${list}?type=*&size=100001`);
+    assert.deepEqual([status, body.validation_errors?.[0]?.field], [400, 'size']);
+  });
+
   test('pages count everything', async () => {
     const { body } = await plugboard.call('GET', `${list}?type=*&size=2&page=2`);
     assert.deepEqual(

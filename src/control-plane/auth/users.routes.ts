@@ -80,6 +80,29 @@ export function userRoutes(instance: FastifyInstance, services: { users: Users }
     },
   );
 
+  app.post(
+    '/apiops/users/:username/',
+    {
+      config,
+      schema: {
+        summary: 'Create a user of this name',
+        tags,
+        params: Type.Object({ username }),
+        body: Type.Object(
+          { username: Type.Optional(username), password: Type.String(PASSWORD), ...settings },
+          { additionalProperties: false },
+        ),
+        response: { 200: successAnswer },
+      },
+    },
+    async (request) => {
+      const { username: named = request.params.username } = request.body;
+      requireSameName('username', request.params.username.toLowerCase(), named.toLowerCase());
+      await users.create(callerOf(request), { ...request.body, username: named });
+      return { success: true as const };
+    },
+  );
+
   app.put(
     '/apiops/users/:username/',
     {

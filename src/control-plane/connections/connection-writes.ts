@@ -126,9 +126,7 @@ export function createConnectionWrites(parts: { db: Database; access: Access; de
       return await watched(row, job, { held, onCommit: () => deployments.emit('committed') });
     } catch (error) {
       if (!isUniqueViolation(error, 'connections_name')) throw error;
-      throw new AppError('bad_request', `Connection (name: ${row.name}) already exists!`, {
-        details: { validationErrors: [{ field: 'name', message: 'already exists in this project' }] },
-      });
+      throw nameTaken(row.name);
     }
   }
 
@@ -140,6 +138,12 @@ export function createConnectionWrites(parts: { db: Database; access: Access; de
   };
 
   return { requireManage, audit, watched, store, replacing };
+}
+
+export function nameTaken(name: string): AppError {
+  return new AppError('bad_request', `Connection (name: ${name}) already exists!`, {
+    details: { validationErrors: [{ field: 'name', message: 'already exists in this project' }] },
+  });
 }
 
 /** What a row says of its body beside the body itself. */

@@ -217,7 +217,10 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     },
   );
 
-  app.post<{ Params: { project: string; connection: string } }>(
+  app.post<{
+    Params: { project: string; connection: string };
+    Querystring: { rename?: 'true' | 'false' };
+  }>(
     `${oneConnection}validate/`,
     {
       bodyLimit: maxBodyBytes,
@@ -226,6 +229,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
         tags: ['connections'],
         summary: 'Check a body as Create or Update would, and store nothing',
         params: connectionParams,
+        querystring: Type.Object({ rename: flagText }),
       },
     },
     async (request) => {
@@ -235,6 +239,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
         params.connection,
         body,
         connectionCaller(request),
+        request.query.rename === 'true',
       );
       return { success: true, ...(warnings.length > 0 ? { warnings } : {}) };
     },

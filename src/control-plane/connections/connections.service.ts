@@ -24,6 +24,7 @@ import {
   columnsOfConfig,
   createConnectionWrites,
   isLive,
+  nameTaken,
   persist,
   type Stored,
   withCurrent,
@@ -203,10 +204,17 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     pathName: string,
     body: unknown,
     caller: ConnectionCaller,
+    rename: boolean,
   ): Promise<string[]> {
     const row = await load(project, pathName);
+    if (row) requireManage(caller, project, row.name, JSON.parse(row.environments));
     const stored = row && { row, config: openConfig(row) };
-    return (await check(project, pathName, body, caller, stored)).warnings;
+    const { config, warnings } = await check(project, pathName, body, caller, stored, rename);
+    const name = config['name'] as string;
+    requireManage(caller, project, name, listedEnvironments(config));
+    const isTaken = row && foldName(name) !== foldName(row.name) && (await load(project, name));
+    if (isTaken) throw nameTaken(name);
+    return warnings;
   }
 
   /** A body that is not stored, as a test runs it: secrets left out come from the stored one of that name and type. */

@@ -1,5 +1,6 @@
 import { definitions } from '../../connectors/definitions.ts';
 import { AppError } from '../../errors.ts';
+import { pageOf } from '../server/list-query.ts';
 import type { Queries } from '../store/database.ts';
 import { listAllMasked, listMasked } from './connections.store.ts';
 
@@ -17,8 +18,6 @@ export interface ListQuery {
   q?: string;
   labels?: string;
 }
-
-const maxSize = 100_000;
 
 /**
  * The list answer as JSON text: masked bodies are spliced in as they are stored, which is faster
@@ -39,10 +38,9 @@ export async function listConnections(
   if (query.q || query.labels || sortKey(query.sort)) rows = narrowed(rows, query);
   if (query.sort?.endsWith(',desc')) rows.reverse();
   const total = rows.length;
-  if (query.size !== undefined) {
-    const size = Math.min(Number(query.size), maxSize);
-    const start = (Number(query.page ?? '1') - 1) * size;
-    rows = rows.slice(start, start + size);
+  if (query.size !== undefined || query.page !== undefined) {
+    const { page, size } = pageOf(query);
+    rows = rows.slice((page - 1) * size, page * size);
   }
   return `{"success":true,"resultList":[${rows.map(({ masked }) => masked).join(',')}],"resultCount":${total}}`;
 }

@@ -16,6 +16,13 @@ interface Sources {
 const changeRoute =
   /^\/apiops\/projects\/:project\/connections\/:connection\/(deploy\/|undeploy\/|trust-host-key\/|revisions\/:revision\/restore\/)?$/;
 
+const subActions: Readonly<Record<string, string>> = {
+  deploy: 'deployed',
+  undeploy: 'undeployed',
+  restore: 'restored',
+  'trust-host-key': 'host-key-trusted',
+};
+
 const objectRoute =
   /^\/apiops\/projects\/:project\/(keystores|certificates|environmentVariables)\/(:name\/)?$/;
 const objectKinds: Readonly<Record<string, string>> = {
@@ -27,7 +34,9 @@ const objectKinds: Readonly<Record<string, string>> = {
 /** Turns what happens in the features into events; looked up only while somebody listens. */
 export function publishEvents(events: Events, { db, app, deployments, workers, projects }: Sources): void {
   const publishChange: onResponseHookHandler = (request, reply, done) => {
-    if (request.method === 'GET' || reply.statusCode >= 300) return done();
+    // An answer that is repeated for its Idempotency-Key tells of nothing new.
+    const isRepeated = reply.getHeader('idempotency-replayed') !== undefined;
+    if (request.method === 'GET' || reply.statusCode >= 300 || isRepeated) return done();
     const { method, routeOptions, params } = request;
     if (changeRoute.test(routeOptions.url ?? '')) {
       const { connection } = params as { connection: string };
@@ -38,7 +47,7 @@ export function publishEvents(events: Events, { db, app, deployments, workers, p
         data: {
           project: request.project.name,
           connection,
-          action: sub === 'trust-host-key' ? 'host-key-trusted' : sub ? `${sub}ed` : action,
+          action: sub === undefined ? action : subActions[sub],
           by: request.principal.actor,
         },
         scope: { project: request.project.name, connection },

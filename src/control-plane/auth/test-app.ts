@@ -165,6 +165,7 @@ function counted(db: Database, count: () => void): Database {
     },
     connectionsVersion: () => db.connectionsVersion(),
     durable: () => db.durable(),
+    demandWritable: () => db.demandWritable(),
     close: () => db.close(),
   };
 }

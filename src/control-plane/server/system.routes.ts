@@ -19,7 +19,7 @@ export function systemRoutes(
     { config: { access: 'public' }, schema: { tags: ['system'], summary: 'Whether it can serve' } },
     async () => {
       if (!isReady()) throw new AppError('unavailable', 'Starting or shutting down');
-      await db.get('select key from meta limit 1');
+      await db.demandWritable();
       return { success: true };
     },
   );

@@ -55,6 +55,8 @@ export interface Database extends Omit<Queries, 'run'> {
   connectionsVersion(): number | undefined;
   /** Resolves when every durable change that can be read now is on the disk. */
   durable(): Promise<void>;
+  /** Throws `unavailable` when nothing can be stored now: the database is away, or lets itself be read alone. */
+  demandWritable(): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { startPostgresql } from '../../../test/services/postgresql.ts';
 import { freePort, startOrSkip } from '../../../test/services/service.ts';
 import type { Database } from './database.ts';
@@ -116,6 +117,37 @@ describe('PostgreSQL', async () => {
     await database.write((tx) => insertAudit(tx, 'back'));
     assert.deepEqual(await audited(database), ['a', 'b', 'back', 'c']);
     await database.close();
+  });
+
+  it('says that it can only be read, and when it can be written again', async () => {
+    const database = await openDatabase({ url: await newUrl() });
+    const { default: pg } = await import('pg');
+    const client = new pg.Client({ connectionString: server.url() });
+    await client.connect();
+    const becomes = async (isWritable: boolean) => {
+      await client.query(`alter system set default_transaction_read_only = ${isWritable ? 'off' : 'on'}`);
+      await client.query('select pg_reload_conf()');
+      const deadline = Date.now() + 10_000;
+      for (;;) {
+        const error = await database.demandWritable().catch((raised: unknown) => raised);
+        if ((error === undefined) === isWritable) return error;
+        assert.ok(Date.now() < deadline, `never became ${isWritable ? 'writable' : 'read-only'}`);
+        await sleep(20);
+      }
+    };
+    try {
+      await database.demandWritable();
+      assert.ok(isAppError('unavailable')(await becomes(false)));
+      await assert.rejects(
+        database.write((tx) => insertAudit(tx, 'read-only')),
+        isAppError('unavailable'),
+      );
+      await database.get('select key from meta limit 1');
+    } finally {
+      await becomes(true);
+      await client.end();
+      await database.close();
+    }
   });
 
   it('is unavailable at start without a server, or with a wrong password', async () => {

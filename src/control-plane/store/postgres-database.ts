@@ -92,6 +92,14 @@ class PostgresDatabase implements Database {
   /** A commit becomes visible only when it is on the server's disk. */
   async durable(): Promise<void> {}
 
+  /** After a failover the address may lead to a server that still stands by, or was made read-only. */
+  async demandWritable(): Promise<void> {
+    const row = await this.get<{ read_only: number }>(
+      "select pg_is_in_recovery() or current_setting('transaction_read_only') = 'on' as read_only from meta limit 1",
+    );
+    if (row?.read_only === 1) throw new AppError('unavailable', 'The database can only be read');
+  }
+
   async write<T>(
     job: (tx: Transaction) => Promise<T>,
     { durable = true, onCommit }: WriteOptions = {},

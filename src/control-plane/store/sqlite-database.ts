@@ -125,6 +125,10 @@ class SqliteDatabase implements Database {
     return this.#synced;
   }
 
+  async demandWritable(): Promise<void> {
+    await this.get('select key from meta limit 1');
+  }
+
   write<T>(
     job: (tx: Transaction) => Promise<T>,
     { durable = true, onCommit }: WriteOptions = {},

@@ -160,6 +160,7 @@ export function storeSuite(create: () => Promise<Open>): void {
         isAppError('unavailable'),
       );
       await assert.rejects(database.get('select 1 as one'), isAppError('unavailable'));
+      await assert.rejects(database.demandWritable(), isAppError('unavailable'));
       assert.deepEqual(await audited(await reopen()), ['a', 'b', 'c']);
     });
   });

@@ -104,6 +104,13 @@ export const ERRORS = {
     retryable: false,
     message: 'The driver of this type is not installed on the worker',
   },
+  outcome_unknown: {
+    status: 503,
+    error: 'unavailable',
+    retryable: false,
+    message:
+      'The database was lost before it said whether it stored the change; see what is there before trying again',
+  },
   buffer_full: {
     status: 503,
     error: 'unavailable',

@@ -256,6 +256,19 @@ describe('the stream of a worker', () => {
     assert.equal(back.count('snapshot'), 0);
   });
 
+  test('a change that nobody announced is found', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    await plugboard.db.write(async (tx) => {
+      const seq = await tx.nextSequence();
+      await tx.run('update connections set enabled = 0, seq = $1 where id = $2', [seq, connection]);
+    });
+    const deadline = Date.now() + 15_000;
+    while (worker.count('delta') < 2 && Date.now() < deadline) await sleep(50);
+    const isRemoved = ({ remove }: { remove: string[] }) => remove.includes(connection);
+    assert.equal((await worker.next('delta', isRemoved)).seq, 2);
+  });
+
   test('a cursor of another database gets a snapshot', async () => {
     await plugboard.call('POST', `${one}?async=true`, body);
     const worker = await ScriptedWorker.connect(plugboard, 'w-1', { cursor: { epoch: 'another', seq: 999 } });

@@ -2,20 +2,25 @@ import assert from 'node:assert/strict';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Plugboard, startPlugboard } from '../harness/plugboard.ts';
+import { ScriptedWorker } from '../harness/scripted-worker.ts';
+import { type LostCommits, startLostCommits } from '../services/lost-commit.ts';
 import { type PostgresqlService, startPostgresql } from '../services/postgresql.ts';
 import { startOrSkip } from '../services/service.ts';
 
 describe('a control plane whose PostgreSQL fails', () => {
   let server: PostgresqlService | undefined;
+  let proxy: LostCommits;
   let plugboard: Plugboard;
 
   before(async (t) => {
     server = await startOrSkip(t, startPostgresql);
     if (!server) return;
-    plugboard = await startPlugboard({ withWorker: false, databaseUrl: server.url() });
+    proxy = await startLostCommits(server.url());
+    plugboard = await startPlugboard({ withWorker: false, databaseUrl: proxy.url });
   });
   after(async () => {
     await plugboard?.stop();
+    await proxy?.stop();
     await server?.stop();
   });
 
@@ -30,6 +35,46 @@ describe('a control plane whose PostgreSQL fails', () => {
       await sleep(20);
     }
   };
+
+  const list = '/apiops/projects/MyProject/connections/';
+  const hook = (name: string, changes: object = {}) => ({
+    type: 'webhook',
+    name,
+    fullUrl: 'http://127.0.0.1:9/x',
+    ...changes,
+  });
+
+  test('tells its workers at once of a change whose commit was not answered', async (t) => {
+    if (!available(t)) return;
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    await worker.next('snapshot');
+    await plugboard.ok('POST', `${list}told/?async=true`, hook('told'));
+    const { connection } = (await worker.next('delta')).put[0]!;
+    const lost = proxy.loseNext('connection.update');
+    const disabled = await plugboard.call('PUT', `${list}told/`, hook('told', { enabled: false }));
+    await lost;
+    const answered = Date.now();
+    assert.equal(disabled.status, 503, disabled.text);
+    assert.deepEqual([disabled.body.error, disabled.body.reason], ['unavailable', 'outcome_unknown']);
+    assert.match(disabled.body.error_description, /see what is there/);
+    assert.deepEqual((await worker.next('delta')).remove, [connection]);
+    // The hub looks by itself every five seconds.
+    assert.ok(Date.now() - answered < 2_500, 'it was announced');
+    worker.close();
+  });
+
+  test('does not do again under its Idempotency-Key what it may have done', async (t) => {
+    if (!available(t)) return;
+    const key = { headers: { 'idempotency-key': 'once' } };
+    const create = () => plugboard.call('POST', `${list}once/`, hook('once'), key);
+    const lost = proxy.loseNext('connection.create');
+    assert.equal((await create()).status, 503);
+    await lost;
+    const again = await create();
+    assert.equal(again.status, 409, again.text);
+    assert.match(again.body.error_description, /outcome .* is not known; see what is there/);
+    assert.equal((await plugboard.call('GET', `${list}once/`)).status, 200);
+  });
 
   test('is not ready while the database can only be read', async (t) => {
     if (!available(t)) return;

@@ -6,7 +6,7 @@ import type { DeploymentWatch } from '../deployments/deployment-watch.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
 import type { ProjectRow } from '../server/route-access.ts';
-import { type Database, isUniqueViolation, type Transaction } from '../store/database.ts';
+import { type Database, isOutcomeUnknown, isUniqueViolation, type Transaction } from '../store/database.ts';
 import { type Config, type Draft, type DraftReferences, listedEnvironments } from './body-checks.ts';
 import type { ConnectionCaller } from './connection-caller.ts';
 import {
@@ -78,6 +78,10 @@ export function createConnectionWrites(parts: { db: Database; access: Access; de
     let written = false;
     try {
       written = await db.write(job, onCommit ? { onCommit } : {});
+    } catch (error) {
+      // What may be stored must not wait for the next change to be heard of.
+      if (isOutcomeUnknown(error)) deployments.announce(watch);
+      throw error;
     } finally {
       if (!written) watch.end();
     }

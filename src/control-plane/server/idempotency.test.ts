@@ -133,6 +133,20 @@ test('15: what failed and may be tried again is not remembered, what may have be
   }
 });
 
+test('15: what may be stored although its commit was not answered is not done again', async () => {
+  const { work, start } = withWork();
+  await using app = await start();
+  work.fail = 'outcome_unknown';
+  const first = await app.call('POST', '/work/', { ...key('k'), body: {} });
+  assert.deepEqual([first.status, first.body.error], [503, 'unavailable']);
+  assert.equal(first.body.reason, 'outcome_unknown');
+  work.fail = undefined;
+  const again = await app.call('POST', '/work/', { ...key('k'), body: {} });
+  assert.equal(again.status, 409);
+  assert.match(again.body.error_description, /outcome .* is not known/);
+  assert.equal(work.done, 1);
+});
+
 test('15: a one-time secret is not kept, and not answered again', async () => {
   await using app = await startTestApp();
   for (const [url, body] of [

@@ -3,13 +3,14 @@ import type {
   FastifyInstance,
   FastifyReply,
   FastifyRequest,
+  onErrorHookHandler,
   onResponseHookHandler,
   onSendHookHandler,
   preValidationHookHandler,
 } from 'fastify';
 import { AppError } from '../../errors.ts';
 import { loggableError } from '../../loggable-error.ts';
-import type { Database } from '../store/database.ts';
+import { type Database, isOutcomeUnknown } from '../store/database.ts';
 import type { Place as SealedPlace, Sealer } from '../store/sealing.ts';
 import type { Tables } from '../store/tables.ts';
 
@@ -51,7 +52,8 @@ type Row = Tables['idempotency'];
  * permission are checked anew, one-time secrets are left out. Another body under the key is
  * unprocessable, a concurrent duplicate waits. Remembered are 2xx, 4xx that will not change, and
  * 504, whose work may have been done; any other 5xx may be tried again. A request whose outcome was
- * lost with its process is never repeated: conflict. Registered on the root after the access hook.
+ * lost, with its process or with the database's answer, is never repeated: conflict. Registered on the
+ * root after the access hook.
  */
 export function registerIdempotency(app: FastifyInstance, db: Database, sealer: Sealer): void {
   const running = new Map<string, Promise<void>>();
@@ -160,10 +162,18 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
     }
   }
 
-  // A hijacked or broken-off answer never came through onSend: its row stays, the outcome is unknown.
-  const forget: onResponseHookHandler = (request, _reply, done) => {
+  /** The row stays as it is: the outcome is unknown. */
+  const leaveUnknown = (request: FastifyRequest) => {
     request.idempotent?.finish();
     request.idempotent = null;
+  };
+  const noteFailure: onErrorHookHandler = (request, _reply, error, done) => {
+    if (isOutcomeUnknown(error)) leaveUnknown(request);
+    done();
+  };
+  // A hijacked or broken-off answer never came through onSend.
+  const forget: onResponseHookHandler = (request, _reply, done) => {
+    leaveUnknown(request);
     done();
   };
 
@@ -172,6 +182,7 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
     if (![route.method].flat().some((method) => WRITES.has(method))) return;
     route.preValidation = [reserveFirst, ...[route.preValidation ?? []].flat()];
     route.onSend = [keepAnswer, ...[route.onSend ?? []].flat()];
+    route.onError = [noteFailure, ...[route.onError ?? []].flat()];
     route.onResponse = [forget, ...[route.onResponse ?? []].flat()];
   });
 }

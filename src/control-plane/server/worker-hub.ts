@@ -69,6 +69,7 @@ type WorkerRequest =
 type Audience = 'all' | 'embedded';
 
 const helloTimeoutMs = 10_000;
+/** Also how long a change that nobody announced stays unheard. */
 const lastSeenIntervalMs = 5_000;
 /** What a worker gets beyond a request's own deadline to say that it passed. */
 const answerGraceMs = 2_000;
@@ -79,7 +80,7 @@ export class WorkerHub {
   readonly #sessions = new Map<string, Session>();
   readonly #pumps = new Map<string, { next: Audience | undefined }>();
   readonly #proofs: ProofSchedule;
-  readonly #lastSeenTimer: NodeJS.Timeout;
+  readonly #timer: NodeJS.Timeout;
   #closed = false;
 
   constructor(parts: Parts) {
@@ -96,8 +97,11 @@ export class WorkerHub {
     parts.workers.on('gone', (worker) =>
       this.#proofs.gone(worker, parts.workers.of(worker.environment.name)),
     );
-    this.#lastSeenTimer = setInterval(() => void this.#storeLastSeen(), lastSeenIntervalMs);
-    this.#lastSeenTimer.unref();
+    this.#timer = setInterval(() => {
+      void this.#storeLastSeen();
+      void this.#lookForChanges();
+    }, lastSeenIntervalMs);
+    this.#timer.unref();
   }
 
   /** Takes over a stream whose bearer is known; the worker speaks first. */
@@ -453,6 +457,17 @@ export class WorkerHub {
       this.#send(session, { kind: 'tokens', tokens: this.#parts.usageTokens(session.environment.name) });
   }
 
+  /** Finds what was committed and not announced: its answer was lost, or what was to follow it failed. */
+  async #lookForChanges(): Promise<void> {
+    const cursors = [...this.#sessions.values()].map(({ cursor }) => cursor ?? 0);
+    if (cursors.length === 0) return;
+    try {
+      if (await this.#parts.deployments.hasChangedSince(Math.min(...cursors))) this.#pumpAll('all');
+    } catch (error) {
+      this.#parts.log.warn({ err: loggableError(error) }, 'changes could not be looked for; trying again');
+    }
+  }
+
   async #storeLastSeen(): Promise<void> {
     const now = Date.now();
     const here = [...this.#sessions.values()];
@@ -478,7 +493,7 @@ export class WorkerHub {
 
   close(): void {
     this.#closed = true;
-    clearInterval(this.#lastSeenTimer);
+    clearInterval(this.#timer);
     this.#proofs.close();
     for (const session of [...this.#sessions.values()]) {
       session.channel.close(1001, 'shutting down');

@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely';
+import { AppError } from '../../errors.ts';
 import type { Tables } from './tables.ts';
 
 export type Value = string | number | null;
@@ -36,7 +37,10 @@ export interface WriteOptions {
   onCommit?: () => void;
 }
 
-/** SQLite or PostgreSQL behind one face. Failures of the database itself are `unavailable`. */
+/**
+ * SQLite or PostgreSQL behind one face. Failures of the database itself are `unavailable`, or
+ * `outcome_unknown` where a write may have been committed all the same.
+ */
 export interface Database extends Omit<Queries, 'run'> {
   readonly dialect: 'sqlite' | 'postgres';
   /** Random id of this database's life: a restored or new one has another. */
@@ -85,4 +89,9 @@ export function isUniqueViolation(error: unknown, index?: keyof typeof uniqueInd
   // SQLITE_CONSTRAINT_PRIMARYKEY and _UNIQUE; the message names columns, never the index.
   if (code !== 'ERR_SQLITE_ERROR' || (errcode !== 1555 && errcode !== 2067)) return false;
   return !index || error.message === `UNIQUE constraint failed: ${uniqueIndexes[index]}`;
+}
+
+/** Whether an error leaves open that what was written is stored. */
+export function isOutcomeUnknown(error: unknown): boolean {
+  return error instanceof AppError && error.code === 'outcome_unknown';
 }

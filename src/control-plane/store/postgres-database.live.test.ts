@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { startLostCommits } from '../../../test/services/lost-commit.ts';
 import { startPostgresql } from '../../../test/services/postgresql.ts';
 import { freePort, startOrSkip } from '../../../test/services/service.ts';
 import type { Database } from './database.ts';
@@ -117,6 +118,26 @@ describe('PostgreSQL', async () => {
     await database.write((tx) => insertAudit(tx, 'back'));
     assert.deepEqual(await audited(database), ['a', 'b', 'back', 'c']);
     await database.close();
+  });
+
+  it('says so when it is lost before it has answered a commit', async () => {
+    const proxy = await startLostCommits(await newUrl());
+    const database = await openDatabase({ url: proxy.url });
+    try {
+      const lost = proxy.loseNext('insert into audit');
+      let seen = false;
+      await assert.rejects(
+        database.write((tx) => insertAudit(tx, 'stored'), { onCommit: () => (seen = true) }),
+        isAppError('outcome_unknown'),
+      );
+      await lost;
+      assert.equal(seen, false, 'nothing is told of what is not known');
+      assert.deepEqual(await audited(database), ['stored']);
+      await database.write((tx) => insertAudit(tx, 'then'));
+    } finally {
+      await database.close();
+      await proxy.stop();
+    }
   });
 
   it('says that it can only be read, and when it can be written again', async () => {

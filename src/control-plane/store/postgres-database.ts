@@ -3,7 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { CompiledQuery, Kysely, QueryResult } from 'kysely';
 import pg from 'pg';
 import { AppError } from '../../errors.ts';
-import type { Database, Transaction, Value, WriteOptions } from './database.ts';
+import {
+  type Database,
+  isOutcomeUnknown,
+  type Transaction,
+  type Value,
+  type WriteOptions,
+} from './database.ts';
 import { demandReading, queryBuilder } from './lazy-query-builder.ts';
 import { establish, migrate } from './migrate.ts';
 import type { Tables } from './tables.ts';
@@ -137,13 +143,13 @@ class PostgresDatabase implements Database {
       );
       const value = await job(tx);
       tx.finish();
-      await session.step('commit');
+      await session.commit();
       client.release();
       return value;
     } catch (error) {
       tx.abandon();
-      const kept =
-        !(error instanceof AppError && error.code === 'unavailable') && (await rolledBack(session));
+      const isLost = isUnavailable(error) || isOutcomeUnknown(error);
+      const kept = !isLost && (await rolledBack(session));
       client.release(!kept);
       throw error;
     }
@@ -202,6 +208,15 @@ class PostgresSession implements Session {
     }
   }
 
+  /** The server may have committed, and its answer not have come back. */
+  async commit(): Promise<void> {
+    try {
+      await this.step('commit');
+    } catch (error) {
+      throw isUnavailable(error) ? new AppError('outcome_unknown', undefined, { cause: error.cause }) : error;
+    }
+  }
+
   async #query(text: string, values: readonly unknown[]): Promise<pg.QueryResult> {
     const name = statementName(text);
     try {
@@ -210,6 +225,10 @@ class PostgresSession implements Session {
       throw classified(error);
     }
   }
+}
+
+function isUnavailable(error: unknown): error is AppError {
+  return error instanceof AppError && error.code === 'unavailable';
 }
 
 const statementNames = new Map<string, string>();

@@ -360,6 +360,40 @@ describe('who connects to a target first', () => {
     assert.equal(other.count('prove'), 0);
   });
 
+  test("a variable's new value is proved by one worker first, too", async () => {
+    const variables = '/apiops/projects/MyProject/environmentVariables/';
+    const path = (globalValue: string) => ({ name: 'PATH_OF_IT', global: true, globalValue });
+    assert.equal((await plugboard.call('POST', variables, path('right'))).status, 200);
+    const workers = [
+      await ScriptedWorker.connect(plugboard, 'w-1'),
+      await ScriptedWorker.connect(plugboard, 'w-2'),
+      await ScriptedWorker.connect(plugboard, 'w-3'),
+    ];
+    const made = plugboard.call('POST', `${one}?prove=true`, {
+      ...body,
+      fullUrl: 'http://127.0.0.1:9/${PATH_OF_IT}',
+    });
+    let connection = '';
+    for (const worker of workers) {
+      connection = (await put(worker, 1)).put[0]!.connection;
+      worker.verdict({ connection, revision: 1, step: 'valid' });
+      await worker.next('prove');
+      worker.verdict({ connection, revision: 1, step: 'connected' });
+    }
+    assert.equal((await made).body.deploymentResult.success, true);
+    const changed = plugboard.call('PUT', `${variables}PATH_OF_IT/`, path('wrong'));
+    for (const worker of workers) {
+      await put(worker, 1);
+      worker.verdict({ connection, revision: 1, step: 'valid' });
+    }
+    assert.equal((await changed).body.deploymentResult.success, true);
+    await sleep(50);
+    assert.deepEqual(
+      workers.map((worker) => worker.count('prove')),
+      [2, 1, 1],
+    );
+  });
+
   test('when the first one leaves, the next is asked', async () => {
     const workers = [
       await ScriptedWorker.connect(plugboard, 'w-1'),

@@ -74,7 +74,7 @@ export function parseConnection(
   checkSecrets(definition, config, faults, warnings);
   checkSchema(definition, config, form, faults);
   for (const { field, message } of ruleFaults(definition, config)) faults.addMissing(field, message);
-  if (!faults.hasWrongForm) refine(definition, config, form, faults);
+  refine(definition, config, form, faults);
   if (!faults.isEmpty) return { ok: false, faults: faults.list() };
   const remarks =
     definition.remarks?.(
@@ -190,11 +190,11 @@ export function nameFault(name: unknown): string | undefined {
 
 class Faults {
   readonly #byField = new Map<string, string>();
+  readonly #wrong = new Set<string>();
   #unknown = 0;
-  #wrongForm = false;
 
   add(field: string, message: string): void {
-    this.#wrongForm = true;
+    this.#wrong.add(topOf(field));
     this.#note(field, message);
   }
 
@@ -217,8 +217,9 @@ class Faults {
     return this.#byField.size === 0;
   }
 
-  get hasWrongForm(): boolean {
-    return this.#wrongForm;
+  /** Top-level fields that are not as they should be. */
+  get wrong(): ReadonlySet<string> {
+    return this.#wrong;
   }
 
   get unknown(): number {
@@ -230,6 +231,10 @@ class Faults {
   }
 }
 
+function topOf(field: string): string {
+  return /^[^.[]*/.exec(field)![0];
+}
+
 function refine(
   definition: ConnectionType,
   config: Record<string, unknown>,
@@ -237,10 +242,18 @@ function refine(
   faults: Faults,
 ): void {
   const isComplete = faults.isEmpty;
+  const wrong = new Set(faults.wrong);
+  const sound =
+    wrong.size === 0
+      ? config
+      : Object.fromEntries(Object.entries(config).filter(([name]) => !wrong.has(name)));
   try {
     definition.refine?.(
-      config as ConnectionConfig<Record<string, never>>,
-      (field, message) => faults.add(field, message),
+      sound as ConnectionConfig<Record<string, never>>,
+      (field, message) => {
+        // What is wrong by itself is said; what it would do to another field is not known yet.
+        if (!wrong.has(topOf(field))) faults.add(field, message);
+      },
       form,
     );
   } catch (error) {

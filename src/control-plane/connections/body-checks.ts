@@ -79,7 +79,7 @@ export function createBodyChecks({ db, sealer, access }: { db: Database; sealer:
         });
     }
     const parsed = parseConnection(definition, given, stored ? { stored: stored.config } : {});
-    if (!parsed.ok) throw invalid([...faults, ...parsed.faults]);
+    if (!parsed.ok) throw invalid([...faults, ...parsed.faults, ...environmentFaults(project, given)]);
     const config = parsed.config as Config;
     const warnings = [...parsed.warnings];
     faults.push(...environmentFaults(project, config));
@@ -291,8 +291,9 @@ export function environmentFaults(project: ProjectRow, config: Config): FieldFau
   const known = (name: string) => project.environments.includes(name);
   const say = (name: string) =>
     `'${name}' is not an environment of project '${project.name}' (${project.environments.join(', ') || 'it has none'})`;
-  const faults = ((config['environments'] ?? []) as string[]).flatMap((name, index) =>
-    known(name) ? [] : [{ field: `environments[${index}]`, message: say(name) }],
+  const listed: unknown[] = Array.isArray(config['environments']) ? config['environments'] : [];
+  const faults = listed.flatMap((name, index) =>
+    typeof name !== 'string' || known(name) ? [] : [{ field: `environments[${index}]`, message: say(name) }],
   );
   const selected = config['selectedEnvironmentId'];
   if (typeof selected === 'string' && !known(selected))

@@ -76,6 +76,27 @@ describe('a control plane whose PostgreSQL fails', () => {
     assert.equal((await plugboard.call('GET', `${list}once/`)).status, 200);
   });
 
+  test('shows what a worker said while the database was away', async (t) => {
+    if (!available(t)) return;
+    const worker = await ScriptedWorker.connect(plugboard, 'w-2');
+    await worker.next('snapshot');
+    await plugboard.ok('POST', `${list}seen/?async=true`, hook('seen'));
+    const { connection } = (await worker.next('delta')).put[0]!;
+    worker.verdict({ connection, revision: 1, step: 'valid' });
+    worker.verdict({ connection, revision: 1, step: 'connected' });
+    const step = async () => {
+      const answer = await plugboard.call('GET', `${list}seen/deployments/`);
+      return answer.body.resultList?.[0]?.workers[0]?.step;
+    };
+    await until('it is connected', async () => (await step()) === 'connected');
+    await server!.shutDown();
+    worker.verdict({ connection, revision: 1, step: 'unreachable', code: 'connection_refused' });
+    await until('it is lost', async () => plugboard.log.some((line) => line.includes('not be stored')));
+    await server!.restart();
+    await until('the status follows', async () => (await step()) === 'unreachable');
+    worker.close();
+  });
+
   test('is not ready while the database can only be read', async (t) => {
     if (!available(t)) return;
     const { default: pg } = await import('pg');

@@ -19,6 +19,7 @@ import type { Deployments } from '../deployments/deployments.service.ts';
 import type { Database } from '../store/database.ts';
 import type { Logger } from './logger.ts';
 import { ProofSchedule } from './proof-schedule.ts';
+import { VerdictInbox } from './verdict-inbox.ts';
 
 /** Who opened the stream: proven by an enrolment token, or the embedded worker. */
 export interface Enrollment {
@@ -41,6 +42,7 @@ interface Session extends ConnectedWorker {
   /** Still on its first catch-up, which carries last good revisions. */
   catchingUp: boolean;
   acknowledged: number;
+  verdicts: VerdictInbox;
   pending: Map<string, PendingRequest>;
 }
 
@@ -171,7 +173,7 @@ export class WorkerHub {
     id: string,
   ): Session {
     const resumes = hello.cursor?.epoch === this.#parts.db.epoch && Number.isSafeInteger(hello.cursor.seq);
-    return {
+    const session: Session = {
       id,
       name: hello.name.slice(0, 255),
       version: String(hello.version).slice(0, 64),
@@ -182,8 +184,17 @@ export class WorkerHub {
       cursor: resumes ? hello.cursor!.seq : null,
       catchingUp: true,
       acknowledged: 0,
+      verdicts: new VerdictInbox({
+        store: (verdicts) => this.#parts.deployments.recordVerdicts(session, verdicts),
+        onFailure: (error) =>
+          this.#parts.log.error(
+            { err: loggableError(error), worker: session.name },
+            'verdicts could not be stored',
+          ),
+      }),
       pending: new Map(),
     };
+    return session;
   }
 
   #join(session: Session): void {
@@ -236,6 +247,7 @@ export class WorkerHub {
     // Closing the channel calls back here once more.
     if (this.#sessions.get(session.id) !== session) return;
     this.#sessions.delete(session.id);
+    session.verdicts.close();
     for (const pending of session.pending.values())
       pending.reject(new AppError('no_worker', `Worker '${session.name}' disconnected before it answered`));
     session.pending.clear();
@@ -257,13 +269,7 @@ export class WorkerHub {
         session.acknowledged = Math.max(session.acknowledged, Number(message.seq) || 0);
         break;
       case 'verdicts':
-        if (!Array.isArray(message.items)) break;
-        this.#parts.deployments.recordVerdicts(session, message.items).catch((error) => {
-          this.#parts.log.error(
-            { err: loggableError(error), worker: session.name },
-            'verdicts could not be stored',
-          );
-        });
+        if (Array.isArray(message.items)) session.verdicts.take(message.items);
         break;
       case 'health':
         if (!Array.isArray(message.items)) break;

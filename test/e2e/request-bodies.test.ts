@@ -84,3 +84,40 @@ test('validating makes every check of Create and Update', async () => {
   const refused = await validate('here', '', token);
   assert.equal(refused.status, 403, refused.text);
 });
+
+test('all faults of a body are told together, also where one has the wrong form', async () => {
+  const faultsOf = async (body: { type: string } & Record<string, unknown>) => {
+    const { status, body: answer } = await plugboard.call('POST', `${path}faulty/validate/`, {
+      name: 'faulty',
+      ...body,
+    });
+    assert.equal(status, 400);
+    return answer.validation_errors.map(({ field }: { field: string }) => field).toSorted();
+  };
+  assert.deepEqual(await faultsOf({ type: 'email', host: 'h', description: 5, environments: ['nope'] }), [
+    'description',
+    'environments[0]',
+  ]);
+  assert.deepEqual(
+    await faultsOf({
+      type: 'ldap',
+      serverAddress: 'ldap://h',
+      useSsl: true,
+      connectionTimeout: 1,
+      username: 'cn=u',
+      password: 'p',
+      baseDn: 'dc=x',
+    }),
+    ['connectionTimeout', 'useSsl'],
+  );
+  // What depends on a value that is wrong itself is not known yet.
+  assert.deepEqual(
+    await faultsOf({
+      type: 'webhook',
+      fullUrl: 'http://h/',
+      connectionPoolMaxConnectionPerHost: 50,
+      connectionPoolMaxConnectionTotal: 0,
+    }),
+    ['connectionPoolMaxConnectionTotal'],
+  );
+});

@@ -64,7 +64,7 @@ export type ToWorker =
   | { kind: 'delta'; seq: number; put: DesiredConnection[]; remove: string[] }
   /** Make one harmless round trip now and answer with a `connected` or `unreachable` verdict. */
   | { kind: 'prove'; items: { connection: string; revision: number }[] }
-  /** Do not try to log in with this revision before the time has passed. */
+  /** Do not try to log in with this revision before the time has passed, counted anew each time. */
   | { kind: 'hold'; connection: string; revision: number; forMs: number }
   | { kind: 'tokens'; tokens: UsageToken[] }
   | {
@@ -134,6 +134,10 @@ export interface Verdict {
   serving?: number;
   /** On connected and unreachable: said before, and not of a round trip made since. */
   isRepeated?: boolean;
+  /** On unreachable: the answer to `prove` where nothing was dialled, so that an account is not locked. */
+  isUntried?: boolean;
+  /** On unreachable, after a refused log-in: when this worker tries again by itself, ms from now. */
+  retryInMs?: number;
 }
 
 export interface HostKeySighting extends HostKey {

@@ -524,7 +524,7 @@ test('without a control plane a worker proves by itself; with one it waits to be
 });
 
 test('a hold keeps the worker from logging in, also one that comes before the client is open', async () => {
-  const { live, reached, fake } = setUp();
+  const { live, reached, fake, verdictOf } = setUp();
   live.put([desired('a', 1, { open: 'late' }), desired('b', 1)]);
   live.hold('a', 1, 400);
   await reached('b', 'valid 1');
@@ -535,6 +535,11 @@ test('a hold keeps the worker from logging in, also one that comes before the cl
   ]);
   await reached('a', 'valid 1');
   assert.equal(fake.proofs, 0);
+  await reached('b', 'unreachable 1');
+  const { code, isUntried } = verdictOf('b', 'unreachable 1');
+  assert.deepEqual({ code, isUntried }, { code: 'authentication_failed', isUntried: true });
+  const unreachable = live.health(Date.now()).filter(({ state }) => state === 'unreachable');
+  assert.deepEqual(unreachable, [], 'nobody has looked');
   await reached('a', 'connected 1');
   assert.equal(fake.proofs, 1);
   await live.stop(0);

@@ -21,7 +21,7 @@ import {
 import { defaultLimits, type Limits, type LiveConnectionsOptions } from './live-connections-options.ts';
 import { jsonOf, type OperateOptions, OperationRuns, resultOf } from './operation-runs.ts';
 import { type Operation, planOne, type Revision } from './plan.ts';
-import { Proof, type ProofOutcome } from './proof.ts';
+import { Proof, type ProofCircumstances, type ProofOutcome } from './proof.ts';
 import { ProofPace } from './proof-pace.ts';
 import { SecretChecks } from './secrets/secret-checks.ts';
 import { hasSecretReference, type SecretSources } from './secrets/secret-sources.ts';
@@ -382,7 +382,7 @@ export class LiveConnections {
     const old = this.#retire(slot);
     const proof: Proof = new Proof({
       roundTrip: () => this.#roundTrip(client),
-      report: (outcome, isRepeated) => this.#proved(slot, client, outcome, isRepeated),
+      report: (outcome, circumstances) => this.#proved(slot, client, outcome, circumstances),
       periodic: this.#periodic,
       requested: this.#requested,
     });
@@ -437,12 +437,15 @@ export class LiveConnections {
     });
   }
 
-  #proved(slot: Slot, client: LiveClient, outcome: ProofOutcome, isRepeated: boolean): void {
+  #proved(slot: Slot, client: LiveClient, outcome: ProofOutcome, circumstances: ProofCircumstances): void {
     const now = Date.now();
-    slot.health.setState(outcome.ok ? 'connected' : 'unreachable', now);
-    if (!outcome.ok) slot.health.noteError(outcome.error, now);
+    // What was not tried tells nothing of how the target is.
+    if (!circumstances.isUntried) {
+      slot.health.setState(outcome.ok ? 'connected' : 'unreachable', now);
+      if (!outcome.ok) slot.health.noteError(outcome.error, now);
+    }
     if (!outcome.ok) this.#noteRefusedLogIn(client, outcome.error);
-    this.#options.onVerdict(proofVerdict(slot.connection, client.revision.revision, outcome, isRepeated));
+    this.#options.onVerdict(proofVerdict(slot.connection, client.revision.revision, outcome, circumstances));
   }
 
   async #close(slot: Slot, revision: number): Promise<void> {

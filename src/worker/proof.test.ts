@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { type Mock, mock, test } from 'node:test';
 import { AppError, type ErrorCode } from '../errors.ts';
 import { Limiter } from './limiter.ts';
-import { Proof, type ProofOutcome } from './proof.ts';
+import { Proof, type ProofCircumstances, type ProofOutcome } from './proof.ts';
 
 /** A proof under a clock of its own; `answer` is what the next round trips do. */
 function setUp(t: { after(done: () => void): void }) {
   mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000_000 });
   const reports: string[] = [];
   const messages: string[] = [];
+  const retries: (number | undefined)[] = [];
   let answer: ErrorCode | 'ok' = 'ok';
   let gate: Promise<void> | undefined;
   const roundTrip: Mock<() => Promise<void>> = mock.fn(async () => {
@@ -19,8 +20,9 @@ function setUp(t: { after(done: () => void): void }) {
   const limiter = new Limiter(4);
   const proof = new Proof({
     roundTrip,
-    report: (outcome: ProofOutcome, isRepeated: boolean) => {
-      reports.push(`${outcome.ok ? 'connected' : outcome.error.code}${isRepeated ? ', repeated' : ''}`);
+    report: (outcome: ProofOutcome, { isUntried, retryInMs }: ProofCircumstances) => {
+      reports.push(`${outcome.ok ? 'connected' : outcome.error.code}${isUntried ? ', untried' : ''}`);
+      retries.push(retryInMs);
       messages.push(outcome.ok ? '' : outcome.error.message);
     },
     periodic: limiter,
@@ -40,6 +42,7 @@ function setUp(t: { after(done: () => void): void }) {
     proof,
     reports,
     messages,
+    retries,
     pass,
     trips: () => roundTrip.mock.callCount(),
     answers: (next: typeof answer) => {
@@ -111,7 +114,18 @@ test('security.md 10: after a refused log-in the account is left alone, up to 15
   proof.request();
   await pass(0);
   assert.equal(trips(), before, 'not even when asked');
-  assert.deepEqual(reports.slice(-1), ['authentication_failed'], 'but the last outcome is told');
+  assert.deepEqual(reports.slice(-1), ['authentication_failed, untried'], 'but the last outcome is told');
+});
+
+test('every refused log-in is reported, and when the next is due: other workers hold until then', async (t) => {
+  const { proof, pass, answers, reports, retries } = setUp(t);
+  answers('authentication_failed');
+  proof.request();
+  await pass(0);
+  await pass(30_000);
+  await pass(60_000);
+  assert.deepEqual(reports, ['authentication_failed', 'authentication_failed', 'authentication_failed']);
+  assert.deepEqual(retries, [30_000, 60_000, 120_000]);
 });
 
 test('a hold delays, and the proof follows by itself', async (t) => {
@@ -156,19 +170,44 @@ test('a request within the back-off of a refused log-in is told until when it la
   proof.request();
   await pass(0);
   assert.equal(trips(), 1);
-  assert.deepEqual(reports, ['authentication_failed', 'authentication_failed']);
+  assert.deepEqual(reports, ['authentication_failed', 'authentication_failed, untried']);
   assert.match(messages[1]!, /not locked.* not tried again before 1970-01-12T13:47:10\.000Z/);
 });
 
-test("a request while another worker's refusal is waited for answers with what was seen before", async (t) => {
-  const { proof, pass, reports, trips } = setUp(t);
-  proof.request();
-  await pass(0);
+test("a request while another worker's refusal is waited for is told so, and afterwards how it is", async (t) => {
+  const { proof, pass, reports, messages, trips } = setUp(t);
   proof.hold(60_000);
   proof.request();
   await pass(0);
-  assert.equal(trips(), 1);
-  assert.deepEqual(reports, ['connected', 'connected, repeated']);
+  assert.equal(trips(), 0);
+  assert.match(
+    messages[0]!,
+    /^Another worker's log-in was refused; .* not tried again before 1970-01-12T13:47:40\.000Z/,
+  );
+  await pass(60_000);
+  proof.hold(60_000);
+  proof.request();
+  await pass(0);
+  await pass(60_000);
+  assert.deepEqual(reports, [
+    'authentication_failed, untried',
+    'connected',
+    'authentication_failed, untried',
+    'connected',
+  ]);
+});
+
+test('a hold is counted anew each time, and ends at once when the log-in succeeded elsewhere', async (t) => {
+  const { proof, pass, reports, trips } = setUp(t);
+  proof.hold(60_000);
+  await pass(50_000);
+  proof.hold(90_000);
+  await pass(89_000);
+  assert.equal(trips(), 0);
+  proof.hold(0);
+  proof.request();
+  await pass(0);
+  assert.deepEqual(reports, ['connected']);
 });
 
 test('operations tell of an unreachable target, but not every failure is one', async (t) => {

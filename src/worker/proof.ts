@@ -1,16 +1,16 @@
+import type { Verdict } from '../contract/worker-protocol.ts';
 import { AppError, type ErrorCode } from '../errors.ts';
 import type { Limiter } from './limiter.ts';
 
 export type ProofOutcome = { ok: true } | { ok: false; error: AppError };
+/** What a verdict says beside the outcome. */
+export type ProofCircumstances = Pick<Verdict, 'isRepeated' | 'isUntried' | 'retryInMs'>;
 
 interface ProofOptions {
   /** One harmless round trip; rejects with an error that is fit for the client. */
   roundTrip: () => Promise<void>;
-  /**
-   * Called on every change of the outcome, and for every request; `isRepeated` when no round trip was made
-   * for it although the target may answer otherwise by now.
-   */
-  report: (outcome: ProofOutcome, isRepeated: boolean) => void;
+  /** Called on every change of the outcome, for every request, and for every refused log-in. */
+  report: (outcome: ProofOutcome, circumstances: ProofCircumstances) => void;
   /** Bounds the round trips that nobody asked for. */
   periodic: Limiter;
   /** Bounds those that were asked for. */
@@ -49,11 +49,15 @@ const unreachable: ReadonlySet<ErrorCode> = new Set([
   'egress_denied',
 ]);
 
-/** A refused log-in that is not repeated, as an answer to whoever asked for a round trip. */
-function spared(refusal: AppError, forMs: number): AppError {
+/** Why nothing is dialled, as an answer to whoever asked for a round trip; `refusal`: this worker's own. */
+function spared(refusal: AppError | undefined, forMs: number): AppError {
   const until = new Date(Date.now() + forMs).toISOString();
-  const said = `${refusal.message}; so that the account is not locked it is not tried again before ${until}`;
-  return new AppError(refusal.code, said, { cause: refusal, details: refusal.details });
+  const reason = refusal?.message ?? "Another worker's log-in was refused";
+  return new AppError(
+    refusal?.code ?? 'authentication_failed',
+    `${reason}; so that the account is not locked it is not tried again before ${until}`,
+    refusal ? { cause: refusal, details: refusal.details } : {},
+  );
 }
 
 /** Decides when one client is proved against its target, and knows how the last time went. */
@@ -63,7 +67,12 @@ export class Proof {
   readonly #intervalMs: number;
   #outcome: ProofOutcome | undefined;
   #failures = 0;
+  /** The back-off of a log-in of its own that was refused. */
   #notBefore = 0;
+  /** As long as another worker's was. */
+  #heldUntil = 0;
+  /** Whoever asked was told that nothing was dialled: what comes next is news, whatever it is. */
+  #wasSpared = false;
   #lastSuccessAt = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #running = false;
@@ -98,9 +107,9 @@ export class Proof {
     this.#schedule(withinMs * this.#random(), 0);
   }
 
-  /** Another worker's log-in was refused: stay away from the account for a while. */
+  /** Another worker's log-in was refused: stay away from the account for a while; for none, it succeeded. */
   hold(forMs: number): void {
-    this.#notBefore = Math.max(this.#notBefore, this.#now() + forMs);
+    this.#heldUntil = this.#now() + forMs;
     this.#schedule(this.#intervalMs);
   }
 
@@ -108,9 +117,10 @@ export class Proof {
   noteOperation(error?: AppError, at: number = this.#now()): void {
     if (this.#stopped) return;
     // Nearly every one: the target was there and is there.
-    if (!error && this.#outcome?.ok && !this.#asked) {
+    if (!error && this.#outcome?.ok && !this.#asked && !this.#wasSpared) {
       this.#lastSuccessAt = at;
       this.#notBefore = 0;
+      this.#heldUntil = 0;
       this.#ensureTimer();
     } else if (!error) this.#settle({ ok: true });
     else if (unreachable.has(error.code)) {
@@ -128,12 +138,13 @@ export class Proof {
     const { roundTrip, report } = this.#options;
     const intervalMs = this.#intervalMs;
     if (this.#running || this.#stopped) return;
-    const waitMs = this.#notBefore - this.#now();
+    const waitMs = Math.max(this.#notBefore, this.#heldUntil) - this.#now();
     if (waitMs > 0) {
-      const outcome = this.#outcome;
-      if (this.#asked && outcome)
-        if (outcome.ok) report(outcome, true);
-        else report({ ok: false, error: spared(outcome.error, waitMs) }, false);
+      if (this.#asked) {
+        const own = this.#notBefore > this.#now() && !this.#outcome?.ok ? this.#outcome?.error : undefined;
+        report({ ok: false, error: spared(own, waitMs) }, { isUntried: true, retryInMs: Math.ceil(waitMs) });
+        this.#wasSpared = true;
+      }
       this.#asked = false;
       this.#schedule(waitMs);
       return;
@@ -170,13 +181,16 @@ export class Proof {
     const intervalMs = this.#intervalMs;
     const before = this.#outcome;
     this.#outcome = outcome;
-    const isNews =
+    let circumstances: ProofCircumstances = {};
+    let isNews =
       before === undefined ||
+      this.#wasSpared ||
       before.ok !== outcome.ok ||
       (!before.ok && !outcome.ok && before.error.code !== outcome.error.code);
     if (outcome.ok) {
       this.#failures = 0;
       this.#notBefore = 0;
+      this.#heldUntil = 0;
       this.#lastSuccessAt = this.#now();
       // A timer that is running already looks at the time of the last success when it fires.
       if (isNews || this.#asked) this.#schedule(intervalMs);
@@ -187,11 +201,17 @@ export class Proof {
         ? [firstLogInRetryMs, longestLogInRetryMs]
         : [firstRetryMs, longestRetryMs];
       const delayMs = Math.min(first * 2 ** Math.min(this.#failures - 1, 20), longest);
-      if (isLogIn) this.#notBefore = this.#now() + delayMs;
+      if (isLogIn) {
+        this.#notBefore = this.#now() + delayMs;
+        // The other workers leave the account alone until after the next time.
+        circumstances = { retryInMs: delayMs };
+        isNews = true;
+      }
       this.#schedule(delayMs);
     }
-    if (isNews || this.#asked) report(outcome, false);
+    if (isNews || this.#asked) report(outcome, circumstances);
     this.#asked = false;
+    this.#wasSpared = false;
     if (outcome.ok && before?.ok) this.#ensureTimer();
   }
 

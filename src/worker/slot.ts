@@ -5,7 +5,7 @@ import type { Life } from '../life.ts';
 import { HealthRecord } from './health-record.ts';
 import type { LiveClient, Refusal } from './live-client.ts';
 import type { LiveState, Revision } from './plan.ts';
-import type { Proof, ProofOutcome } from './proof.ts';
+import type { Proof, ProofCircumstances, ProofOutcome } from './proof.ts';
 
 export interface Serving {
   client: LiveClient;
@@ -102,14 +102,14 @@ export function refusedVerdict(slot: Slot, revision: number, reason: AppError, w
   };
 }
 
-/** How a proof of the revision ended; repeated, when nobody made a round trip for the one who asked. */
+/** How a proof of the revision ended. */
 export function proofVerdict(
   connection: string,
   revision: number,
   outcome: ProofOutcome,
-  isRepeated: boolean,
+  circumstances: ProofCircumstances,
 ): Verdict {
-  const said = { connection, revision, ...(isRepeated ? { isRepeated } : {}) };
+  const said = { connection, revision, ...circumstances };
   if (outcome.ok) return { ...said, step: 'connected' };
   const { code, message, retryable } = outcome.error;
   return { ...said, step: 'unreachable', code, message, retryable };
@@ -132,7 +132,10 @@ export function verdictsOf(slot: Slot): Verdict[] {
   else if (serving) {
     verdicts.push(validVerdict(connection, serving.client));
     const { outcome } = serving.proof;
-    if (outcome) verdicts.push(proofVerdict(connection, serving.client.revision.revision, outcome, true));
+    if (outcome)
+      verdicts.push(
+        proofVerdict(connection, serving.client.revision.revision, outcome, { isRepeated: true }),
+      );
   }
   return verdicts;
 }

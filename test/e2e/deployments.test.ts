@@ -357,7 +357,51 @@ describe('who connects to a target first', () => {
     const hold = await other.next('hold');
     assert.equal(hold.connection, connection);
     assert.ok(hold.forMs >= 1000);
-    assert.equal(other.count('prove'), 0);
+    const kinds = other.received.map(({ kind }) => kind);
+    assert.ok(!kinds.slice(0, kinds.indexOf('hold')).includes('prove'), 'asked only when it holds');
+  });
+
+  test('?prove=true is answered by those that hold, too', async () => {
+    const target = createServer((socket) => {
+      socket.write('220 here\r\n');
+      socket.on('error', () => {});
+      socket.on('data', (line) => {
+        const said = line.toString();
+        if (said.startsWith('EHLO')) socket.write('250-here\r\n250 AUTH PLAIN\r\n');
+        else if (said.startsWith('AUTH')) {
+          logIns += 1;
+          socket.write('535 5.7.8 no\r\n');
+        } else socket.end('221 bye\r\n');
+      });
+    });
+    let logIns = 0;
+    target.listen(0, '127.0.0.1');
+    await once(target, 'listening');
+    try {
+      for (const name of ['w-1', 'w-2', 'w-3']) {
+        const worker = await plugboard.addWorker('production', name);
+        while (!worker.isConnected) await sleep(5);
+      }
+      const made = await plugboard.call('POST', `${list}mail/?prove=true`, {
+        type: 'email',
+        name: 'mail',
+        host: '127.0.0.1',
+        port: (target.address() as AddressInfo).port,
+        auth: true,
+        username: 'u',
+        password: 'wrong',
+      });
+      const said = outcomes(made).workers.map(({ message }: { message: string }) => message);
+      assert.equal(logIns, 1);
+      assert.equal(
+        said.filter((message: string) => /^Another worker's log-in was refused; .* not tried/.test(message))
+          .length,
+        2,
+        said.join('\n'),
+      );
+    } finally {
+      target.close();
+    }
   });
 
   test("a variable's new value is proved by one worker first, too", async () => {

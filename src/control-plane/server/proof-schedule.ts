@@ -10,10 +10,15 @@ interface Proof {
   outcome: 'asked' | 'refused';
   /** Colleagues that wait for it, and whether they have opened the connection since it began; undefined: none. */
   waiting: Map<string, boolean> | undefined;
+  /** After a refused log-in the one worker that tries again: it holds off by itself. */
+  turn: string | undefined;
+  /** Until when the others were told to hold, by `performance.now`; 0: they were not. */
+  heldUntil: number;
 }
 
-/** How long the others leave an account alone after the first was refused, ms. */
-const holdMs = 60_000;
+/** How long the others leave an account alone after a refused log-in, ms. */
+const leastHoldMs = 60_000;
+const longestHoldMs = 30 * 60_000;
 
 /**
  * Lets one worker of an environment connect to a target before the others, so that a wrong
@@ -56,16 +61,26 @@ export class ProofSchedule {
     // Who says it once more was deployed anew, perhaps with another password: a variable's change makes no
     // revision. What the others saw, or see yet, is of the one before, until they say it once more too.
     if (!proof || proof.revision < revision || isPartOf(proof, worker)) {
-      const waiting = proof?.revision === revision ? stillWaiting(proof, worker) : undefined;
-      const next: Proof = { connection, revision, first: worker.id, outcome: 'asked', waiting };
+      const before = proof?.revision === revision ? proof : undefined;
+      const next: Proof = {
+        connection,
+        revision,
+        first: worker.id,
+        outcome: 'asked',
+        waiting: before && stillWaiting(before, worker),
+        turn: before?.turn,
+        heldUntil: before?.heldUntil ?? 0,
+      };
       this.#proofs.set(key, next);
       this.#ask(worker, next);
       return;
     }
     proof.waiting ??= new Map();
     proof.waiting.set(worker.id, true);
-    if (proof.outcome === 'refused')
-      this.#send(worker, { kind: 'hold', connection, revision, forMs: holdMs });
+    if (proof.outcome !== 'refused') return;
+    if (proof.turn !== worker.id) this.#hold(worker, proof, stillHeldMs(proof));
+    // Nothing is dialled for it, but whoever deploys is told so.
+    this.#ask(worker, proof);
   }
 
   #answered(
@@ -75,33 +90,75 @@ export class ProofSchedule {
     verdict: Verdict,
     colleagues: readonly ConnectedWorker[],
   ): void {
-    const { connection, revision } = proof;
-    if (revision !== verdict.revision || !isPartOf(proof, worker)) return;
-    const refused = verdict.step === 'unreachable' && verdict.code === 'authentication_failed';
-    if (refused) {
-      if (proof.outcome !== 'asked') return;
-      proof.outcome = 'refused';
-      for (const colleague of colleagues)
-        if (colleague.id !== worker.id)
-          this.#send(colleague, { kind: 'hold', connection, revision, forMs: holdMs });
-      return;
+    if (proof.revision !== verdict.revision || !isPartOf(proof, worker)) return;
+    if (verdict.isUntried) {
+      if (proof.outcome === 'refused' || proof.first !== worker.id) return;
+      proof.waiting ??= new Map();
+      proof.waiting.set(worker.id, true);
+      const heldMs = stillHeldMs(proof);
+      proof.turn ??= worker.id;
+      this.#refused(
+        proof,
+        worker,
+        colleagues,
+        proof.turn === worker.id ? longerThan(verdict.retryInMs) : heldMs,
+      );
+    } else if (verdict.step === 'unreachable' && verdict.code === 'authentication_failed') {
+      proof.turn = worker.id;
+      this.#refused(proof, worker, colleagues, longerThan(verdict.retryInMs));
+    } else if (verdict.step === 'connected' || proof.outcome === 'asked') {
+      this.#proofs.delete(key);
+      for (const colleague of colleagues) {
+        if (colleague.id === worker.id) continue;
+        if (proof.heldUntil > 0) this.#hold(colleague, proof, 0);
+        if (proof.waiting?.has(colleague.id)) this.#ask(colleague, proof);
+      }
     }
-    this.#proofs.delete(key);
+  }
+
+  #refused(
+    proof: Proof,
+    worker: ConnectedWorker,
+    colleagues: readonly ConnectedWorker[],
+    holdMs: number,
+  ): void {
+    const isFirst = proof.outcome === 'asked';
+    proof.outcome = 'refused';
+    this.#holdOthers(proof, colleagues, holdMs);
+    if (!isFirst) return;
+    // They dial nothing, but tell so whoever waits for them.
     for (const colleague of colleagues)
       if (colleague.id !== worker.id && proof.waiting?.has(colleague.id)) this.#ask(colleague, proof);
+  }
+
+  #holdOthers(proof: Proof, colleagues: readonly ConnectedWorker[], forMs: number): void {
+    proof.heldUntil = performance.now() + forMs;
+    for (const colleague of colleagues) if (colleague.id !== proof.turn) this.#hold(colleague, proof, forMs);
+  }
+
+  #hold(worker: ConnectedWorker, { connection, revision }: Proof, forMs: number): void {
+    this.#send(worker, { kind: 'hold', connection, revision, forMs });
   }
 
   /** A worker has nothing more to do with a proof, and another takes its place; without any it is forgotten. */
   #left(key: string, proof: Proof, { id }: ConnectedWorker, colleagues: readonly ConnectedWorker[]): void {
     proof.waiting?.delete(id);
-    if (proof.first !== id) return;
-    const next = colleagues.find((colleague) => proof.waiting?.delete(colleague.id));
-    if (!next) {
-      this.#proofs.delete(key);
-      return;
+    if (proof.turn === id) proof.turn = undefined;
+    if (proof.first === id) {
+      const next = colleagues.find((colleague) => proof.waiting?.has(colleague.id));
+      if (!next) {
+        this.#proofs.delete(key);
+        return;
+      }
+      proof.first = next.id;
+      if (proof.outcome === 'asked') {
+        proof.waiting?.delete(next.id);
+        this.#ask(next, proof);
+      }
     }
-    proof.first = next.id;
-    if (proof.outcome === 'asked') this.#ask(next, proof);
+    if (proof.outcome === 'asked' || proof.turn) return;
+    proof.turn = proof.first;
+    this.#holdOthers(proof, colleagues, longerThan(stillHeldMs(proof)));
   }
 
   /** A worker's stream ended; `colleagues` are those that remain. */
@@ -137,4 +194,13 @@ function isPartOf({ first, waiting }: Proof, { id }: ConnectedWorker): boolean {
 function stillWaiting({ waiting }: Proof, { id }: ConnectedWorker): Proof['waiting'] {
   const others = [...(waiting?.keys() ?? [])].filter((other) => other !== id);
   return others.length > 0 ? new Map(others.map((other) => [other, false])) : undefined;
+}
+
+/** How long the others hold so that the one that tries again after `retryInMs`, or a fifth later, is alone. */
+function longerThan(retryInMs: number | undefined): number {
+  return Math.min(1.5 * Math.max(leastHoldMs, Number(retryInMs) || 0), longestHoldMs);
+}
+
+function stillHeldMs({ heldUntil }: Proof): number {
+  return Math.max(leastHoldMs, heldUntil - performance.now());
 }

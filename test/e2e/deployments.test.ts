@@ -239,6 +239,139 @@ describe('a change and its workers', () => {
   });
 });
 
+describe('two changes of one connection that meet', () => {
+  const removal = (worker: ScriptedWorker, connection: string) =>
+    worker.next('delta', ({ remove }) => remove.includes(connection));
+
+  /** Disables and enables: the worker was told of both and has answered neither. */
+  async function disabledAndEnabled(worker: ScriptedWorker) {
+    const { connection } = await created(worker);
+    const disabling = plugboard.call('PUT', one, { ...body, enabled: false });
+    await removal(worker, connection);
+    const enabling = plugboard.call('PUT', one, body);
+    await put(worker, 3);
+    return { connection, disabling, enabling };
+  }
+
+  for (const inOneFrame of [true, false])
+    test(`what closed for a disable says nothing of the enable after it; ${inOneFrame ? 'in one frame' : 'in two'}`, async () => {
+      const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+      const { connection, disabling, enabling } = await disabledAndEnabled(worker);
+      const closed = { connection, revision: 1, step: 'closed' } as const;
+      const valid = { connection, revision: 3, step: 'valid' } as const;
+      if (inOneFrame) worker.say({ kind: 'verdicts', items: [closed, valid] });
+      else {
+        worker.verdict(closed);
+        await disabling;
+        worker.verdict(valid);
+      }
+      assert.deepEqual(outcomes(await disabling).workers, [{ worker: 'w-1', success: true }]);
+      assert.deepEqual(outcomes(await enabling).workers, [{ worker: 'w-1', success: true }]);
+    });
+
+  test('nor does it when it comes while the enable is being stored', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const disabling = plugboard.call('PUT', one, { ...body, enabled: false });
+    await removal(worker, connection);
+    const write = plugboard.db.write.bind(plugboard.db);
+    const begun = Promise.withResolvers<void>();
+    const mayWrite = Promise.withResolvers<void>();
+    mock.method(plugboard.db, 'write', (async (job, options) => {
+      if (options?.onCommit) {
+        begun.resolve();
+        await mayWrite.promise;
+      }
+      return write(job, options);
+    }) satisfies typeof write);
+    try {
+      const enabling = plugboard.call('PUT', one, body);
+      await begun.promise;
+      worker.verdict({ connection, revision: 1, step: 'closed' });
+      assert.equal(outcomes(await disabling).workers[0].success, true);
+      mayWrite.resolve();
+      await put(worker, 3);
+      worker.verdict({ connection, revision: 3, step: 'valid' });
+      assert.deepEqual(outcomes(await enabling).workers, [{ worker: 'w-1', success: true }]);
+    } finally {
+      mock.restoreAll();
+    }
+  });
+
+  test('a disable that was merged with the enable after it is told so, not waited for', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection, disabling, enabling } = await disabledAndEnabled(worker);
+    worker.verdict({ connection, revision: 3, step: 'valid' });
+    assert.deepEqual(outcomes(await disabling).workers, [
+      { worker: 'w-1', success: false, message: 'opened again by a later change' },
+    ]);
+    assert.deepEqual(outcomes(await enabling).workers, [{ worker: 'w-1', success: true }]);
+  });
+
+  test('so is an undeploy that was merged with a deploy of the same revision', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const undeploying = plugboard.call('POST', `${one}undeploy/`);
+    await removal(worker, connection);
+    const deploying = plugboard.call('POST', `${one}deploy/`);
+    await put(worker, 1);
+    worker.verdict({ connection, revision: 1, step: 'valid' });
+    assert.equal(outcomes(await undeploying).workers[0].message, 'opened again by a later change');
+    assert.equal(outcomes(await deploying).workers[0].success, true);
+  });
+
+  test('an undeploy that was answered stays answered when the deploy after it is answered in the same frame', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const undeploying = plugboard.call('POST', `${one}undeploy/`);
+    await removal(worker, connection);
+    const deploying = plugboard.call('POST', `${one}deploy/`);
+    await put(worker, 1);
+    worker.say({
+      kind: 'verdicts',
+      items: [
+        { connection, revision: 1, step: 'closed' },
+        { connection, revision: 1, step: 'valid' },
+      ],
+    });
+    assert.deepEqual(outcomes(await undeploying).workers, [{ worker: 'w-1', success: true }]);
+    assert.deepEqual(outcomes(await deploying).workers, [{ worker: 'w-1', success: true }]);
+  });
+
+  test('a change that never opened, because a later one closed, is told so', async () => {
+    const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+    const { connection } = await created(worker);
+    const changing = plugboard.call('PUT', one, { ...body, description: 'new' });
+    await put(worker, 2);
+    const disabling = plugboard.call('PUT', one, { ...body, enabled: false });
+    await removal(worker, connection);
+    worker.verdict({ connection, revision: 1, step: 'closed' });
+    assert.equal(outcomes(await changing).workers[0].message, 'closed by a later change');
+    assert.equal(outcomes(await disabling).workers[0].success, true);
+  });
+
+  for (const [action, close] of [
+    ['undeploy', () => plugboard.call('POST', `${one}undeploy/`)],
+    ['delete', () => plugboard.call('DELETE', one)],
+  ] as const)
+    test(`${action} demands closed, whatever the worker says of the deployment before`, async () => {
+      const worker = await ScriptedWorker.connect(plugboard, 'w-1');
+      const { connection } = await created(worker);
+      let isAnswered = false;
+      const closing = close().then((answer) => {
+        isAnswered = true;
+        return answer;
+      });
+      await removal(worker, connection);
+      worker.verdict({ connection, revision: 1, step: 'valid' });
+      worker.verdict({ connection, revision: 1, step: 'refused', code: 'target_error', message: 'no' });
+      await sleep(100);
+      assert.equal(isAnswered, false);
+      worker.verdict({ connection, revision: 1, step: 'closed' });
+      assert.deepEqual(outcomes(await closing).workers, [{ worker: 'w-1', success: true }]);
+    });
+});
+
 describe('the stream of a worker', () => {
   test('a worker that comes back is sent what changed since its cursor, and no more', async () => {
     const worker = await ScriptedWorker.connect(plugboard, 'w-1');

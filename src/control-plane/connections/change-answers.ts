@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import type { DeploymentWatch } from '../deployments/deployment-watch.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
-import { isLive, type Stored } from './connection-writes.ts';
+import type { Stored } from './connection-writes.ts';
 import { type ConnectionRow, entityTag } from './connections.store.ts';
 
 /** Where a route of one connection lies. */
@@ -39,8 +39,6 @@ interface Expected {
   row: ConnectionRow;
   watch: DeploymentWatch;
   environments: string[];
-  /** Whether the environments shall hold it afterwards. */
-  open: boolean;
 }
 
 export type ChangeAnswers = ReturnType<typeof createChangeAnswers>;
@@ -48,11 +46,11 @@ export type ChangeAnswers = ReturnType<typeof createChangeAnswers>;
 /** What is answered to a change: what the workers made of it, unless nobody wants to wait for them. */
 export function createChangeAnswers(deployments: Deployments, deployTimeoutMs: number) {
   /** Waits for the workers. */
-  async function settle(query: DeployQuery, { row, watch, environments, open }: Expected) {
-    return deployments.settle(watch, environments, open, {
+  async function settle(query: DeployQuery, { row, watch, environments }: Expected) {
+    return deployments.settle(watch, environments, {
       timeoutMs: Number(query.deployTimeoutMs ?? deployTimeoutMs),
       prove: query.prove === 'true',
-      ...(open ? { refusals: await deployments.refusals(row, environments) } : {}),
+      ...(watch.open ? { refusals: await deployments.refusals(row, environments) } : {}),
     });
   }
 
@@ -69,11 +67,10 @@ export function createChangeAnswers(deployments: Deployments, deployTimeoutMs: n
       deployments.announce(watch);
       return { success: true, ...(deployed ? { deploymentId: deploymentId(row) } : {}), ...noted };
     }
-    const open = isLive(row);
-    const environments = open
+    const environments = watch.open
       ? targetsOf(project, JSON.parse(row.environments))
       : await deployments.placedIn(row.id);
-    const deploymentResult = await settle(query, { row, watch, environments, open });
+    const deploymentResult = await settle(query, { row, watch, environments });
     return { success: true, deploymentResult, ...noted };
   }
 

@@ -72,7 +72,7 @@ export function connectionDeploymentRoutes(
           deployments.announce(watch);
           return { success: true, deploymentId: deploymentId(row) };
         }
-        const deploymentResult = await answers.settle(query, { ...deployed, open: action === 'deploy' });
+        const deploymentResult = await answers.settle(query, deployed);
         return { success: true, deploymentResult };
       },
     );
@@ -122,7 +122,7 @@ export function connectionDeploymentRoutes(
         deployments.announce(deployed.watch);
         return { success: true };
       }
-      const deploymentResult = await answers.settle(query, { ...deployed, open: true });
+      const deploymentResult = await answers.settle(query, deployed);
       return { success: true, deploymentResult };
     },
   );

@@ -30,10 +30,10 @@ export interface Redeployed {
 /** What people do to the deployment of a connection without changing it. */
 export function createConnectionDeployments({ db, sealer, access, deployments, writes }: Parts) {
   /** Writes what always happens, and puts the connection into the order of changes. */
-  async function redeploy(row: ConnectionRow, write: (tx: Transaction) => Promise<void>) {
-    const watch = await writes.watched(row, async (tx) => {
+  async function redeploy(row: ConnectionRow, open: boolean, write: (tx: Transaction) => Promise<void>) {
+    const watch = await writes.watched(row, open, async (tx) => {
       await write(tx);
-      await stampSequence(tx, row.id);
+      row.seq = await stampSequence(tx, row.id);
       return true;
     });
     return watch!;
@@ -63,7 +63,7 @@ export function createConnectionDeployments({ db, sealer, access, deployments, w
         connection: row.name,
         environment: name,
       });
-    const watch = await redeploy(row, async (tx) => {
+    const watch = await redeploy(row, action === 'deploy', async (tx) => {
       if (action === 'deploy') await deployments.place(tx, project, row.id, environments);
       else for (const name of environments) await deployments.withdraw(tx, row.id, name);
       await writes.audit(tx, caller, project, `connection.${action}`, row.name, { environments });
@@ -107,7 +107,7 @@ export function createConnectionDeployments({ db, sealer, access, deployments, w
         `Connection (name: ${row.name}) has no pinned host key in '${environment}': keys are pinned for SSH servers whose hostKeyFingerprint is not set`,
       );
     const fingerprint = given.replace(/=$/, '');
-    const watch = await redeploy(row, async (tx) => {
+    const watch = await redeploy(row, true, async (tx) => {
       const outcome = await hostKeys.accept(tx, row.id, environment, { server, fingerprint }, caller.actor);
       if ('refusal' in outcome) throw invalid([{ field: 'fingerprint', message: outcome.refusal }]);
       const { before } = outcome;

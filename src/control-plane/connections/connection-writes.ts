@@ -67,17 +67,28 @@ export function createConnectionWrites(parts: { db: Database; access: Access; de
     await recordAudit(tx, { actor, project: project.name, action, target, requestId, details });
   }
 
-  /** Runs `job` in one transaction under a watch that begins before it; undefined when `job` wrote nothing. */
+  /**
+   * Runs `job`, which stamps the row, in one transaction under a watch that begins before it; undefined
+   * when `job` wrote nothing.
+   */
   async function watched(
     row: ConnectionRow,
+    open: boolean,
     job: (tx: Transaction) => Promise<boolean>,
     { held, onCommit }: { held?: HeldBody | undefined; onCommit?: () => void } = {},
   ): Promise<DeploymentWatch | undefined> {
-    const watch = deployments.watch(row.id, row.revision);
+    const watch = deployments.watch(row.id, row.revision, open);
     if (held) watch.hold(row, held.opened, held.accepted);
     let written = false;
     try {
-      written = await db.write(job, onCommit ? { onCommit } : {});
+      written = await db.write(
+        async (tx) => {
+          const isDone = await job(tx);
+          if (isDone) watch.sequence = row.seq;
+          return isDone;
+        },
+        onCommit ? { onCommit } : {},
+      );
     } catch (error) {
       // What may be stored must not wait for the next change to be heard of.
       if (isOutcomeUnknown(error)) deployments.announce(watch);
@@ -127,7 +138,7 @@ export function createConnectionWrites(parts: { db: Database; access: Access; de
       return true;
     };
     try {
-      return await watched(row, job, { held, onCommit: () => deployments.emit('committed') });
+      return await watched(row, isLive(row), job, { held, onCommit: () => deployments.emit('committed') });
     } catch (error) {
       if (!isUniqueViolation(error, 'connections_name')) throw error;
       throw nameTaken(row.name);

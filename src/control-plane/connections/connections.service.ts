@@ -184,7 +184,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
       ifMatch,
       async (current) => {
         requireManage(caller, project, current.name, JSON.parse(current.environments));
-        const watch = await writes.watched(current, async (tx) => {
+        const watch = await writes.watched(current, false, async (tx) => {
           if (!(await markDeleted(tx, current.id, current.revision, Date.now()))) return false;
           await deployments.hostKeys.forget(tx, current);
           await writes.audit(tx, caller, project, 'connection.delete', current.name, {

@@ -174,9 +174,9 @@ export function createReferrers(parts: { access: Access; sealer: Sealer; deploym
       );
       await storeReferences(tx, row.id, row.revision, references);
     }
-    const watches = live.map((row) => deployments.watch(row.id, row.revision));
+    const watches = live.map((row) => deployments.watch(row.id, row.revision, true));
     try {
-      for (const row of live) await stampSequence(tx, row.id);
+      for (const [index, row] of live.entries()) watches[index]!.sequence = await stampSequence(tx, row.id);
     } catch (error) {
       for (const watch of watches) watch.end();
       throw error;
@@ -199,7 +199,7 @@ export function createReferrers(parts: { access: Access; sealer: Sealer; deploym
           placed.has(name),
         );
         const refusals = await deployments.refusals(row, environments);
-        const { deploymentResults } = await deployments.settle(watches[index]!, environments, true, {
+        const { deploymentResults } = await deployments.settle(watches[index]!, environments, {
           timeoutMs,
           refusals,
         });

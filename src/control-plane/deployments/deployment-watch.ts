@@ -4,6 +4,10 @@ import type { ConnectedWorker } from './connected-workers.ts';
 
 /** Collects what workers say of one connection from before its change is committed. */
 export interface DeploymentWatch {
+  /** The change's place in the order of changes; nothing comes after one that has none yet. */
+  sequence: number;
+  /** Whether the change opens the connection, or closes it. */
+  readonly open: boolean;
   /** Keeps what was committed open until the end, so that nobody who needs it now opens it again. */
   hold(body: Body, opened: Record<string, unknown>, accepted: AcceptedForm | undefined): void;
   end(): void;
@@ -22,14 +26,17 @@ export interface Held extends Body {
 
 /** Shared by all of which there is nothing to note: nearly every one. */
 const none = new Map<string, Verdict>();
+const nothing: readonly Verdict[] = [];
 const nobody = new Set<string>();
 
 /** What is collected: one for each change that somebody waits for. */
 export class Watch implements DeploymentWatch {
   readonly connection: string;
   readonly revision: number;
-  /** Latest verdict by worker id. */
-  readonly said = new Map<string, Verdict>();
+  readonly open: boolean;
+  sequence = Number.POSITIVE_INFINITY;
+  /** Verdicts by worker id, in order: the first that answers the change stands, whatever follows it. */
+  readonly said = new Map<string, Verdict[]>();
   /** What a worker's last round trip gave, by worker id, when it was made before it was asked. */
   earlier = none;
   /** Ids of the workers that left meanwhile. */
@@ -38,20 +45,30 @@ export class Watch implements DeploymentWatch {
   wake: () => void = () => {};
   readonly #watches: Map<string, Watch[]>;
 
-  constructor(watches: Map<string, Watch[]>, connection: string, revision: number) {
+  constructor(watches: Map<string, Watch[]>, connection: string, revision: number, open: boolean) {
     this.#watches = watches;
     this.connection = connection;
     this.revision = revision;
+    this.open = open;
     const others = watches.get(connection);
     if (others) others.push(this);
     else watches.set(connection, [this]);
+  }
+
+  /** Whether the verdict answers a change of the opposite kind: an earlier one, or one that overtook this. */
+  isContradictedBy({ step }: Verdict): boolean {
+    return this.open ? step === 'closed' : step === 'valid' || step === 'refused';
   }
 
   note(worker: string, verdict: Verdict): void {
     if (verdict.isRepeated) {
       if (this.earlier === none) this.earlier = new Map();
       this.earlier.set(worker, verdict);
-    } else this.said.set(worker, verdict);
+    } else {
+      const said = this.said.get(worker);
+      if (said) said.push(verdict);
+      else this.said.set(worker, [verdict]);
+    }
     this.wake();
   }
 
@@ -100,14 +117,20 @@ export interface DeploymentResult {
 }
 
 /** What a worker made of the change; undefined as long as it has not answered. */
-export function outcomeOf(
-  watch: Watch,
+export function outcomeOf(watch: Watch, worker: ConnectedWorker, prove: boolean): WorkerOutcome | undefined {
+  for (const verdict of watch.said.get(worker.id) ?? nothing) {
+    const outcome = outcomeBy(verdict, worker, watch.open, prove);
+    if (outcome) return outcome;
+  }
+  return undefined;
+}
+
+function outcomeBy(
+  verdict: Verdict,
   worker: ConnectedWorker,
   open: boolean,
   prove: boolean,
 ): WorkerOutcome | undefined {
-  const verdict = watch.said.get(worker.id);
-  if (!verdict) return undefined;
   const warnings = verdict.warnings?.length ? { warnings: verdict.warnings } : {};
   const done = (success: boolean, message?: string): WorkerOutcome => ({
     worker: worker.name,
@@ -115,7 +138,11 @@ export function outcomeOf(
     ...(message ? { message } : {}),
     ...warnings,
   });
-  if (!open) return verdict.step === 'closed' ? done(true) : undefined;
+  if (!open) {
+    if (verdict.step === 'closed') return done(true);
+    const isOpenAgain = verdict.step === 'valid' || verdict.step === 'refused';
+    return isOpenAgain ? done(false, 'opened again by a later change') : undefined;
+  }
   switch (verdict.step) {
     case 'refused':
       return done(
@@ -140,7 +167,7 @@ export function outcomeOf(
 /** What is said of a worker that gave no answer in time. */
 export function silence({ said, earlier }: Watch, { id }: ConnectedWorker, timeoutMs: number): string {
   const last = earlier.get(id);
-  if (said.get(id)?.step !== 'valid' || !last) return `did not answer within ${timeoutMs} ms`;
+  if (said.get(id)?.at(-1)?.step !== 'valid' || !last) return `did not answer within ${timeoutMs} ms`;
   const outcome = last.step === 'connected' ? 'it was connected' : last.message;
   return `made no new round trip within ${timeoutMs} ms; of the one before: ${outcome}`;
 }

@@ -26,7 +26,9 @@ import {
   deploymentsOf,
   everythingDeployed,
   newestSequence,
+  type PlacedRow,
   placeDeployment,
+  placedRow,
   revisionBody,
   storeVerdict,
   usersOf,
@@ -128,8 +130,8 @@ export class Deployments extends EventEmitter<{
   }
 
   /** Starts to listen for verdicts on a connection; before the commit, so that none is missed. */
-  watch(connection: string, revision: number): DeploymentWatch {
-    return new Watch(this.#watches, connection, revision);
+  watch(connection: string, revision: number, open: boolean): DeploymentWatch {
+    return new Watch(this.#watches, connection, revision, open);
   }
 
   /** Tells the workers, and ends the watch, without waiting for them. */
@@ -140,12 +142,12 @@ export class Deployments extends EventEmitter<{
 
   /**
    * Tells the workers of `environments` and waits for what each of them says: `valid` of this
-   * revision when `open`, else `closed`. Silent ones are named when the time is up.
+   * revision where the change opens, else `closed`, unless a later change overtakes it. Silent ones are
+   * named when the time is up.
    */
   async settle(
     deploymentWatch: DeploymentWatch,
     environments: readonly string[],
-    open: boolean,
     options: SettleOptions,
   ): Promise<DeploymentResult> {
     const watch = deploymentWatch as Watch;
@@ -155,7 +157,7 @@ export class Deployments extends EventEmitter<{
       environmentName,
       workers: refusals.has(environmentName) ? [] : this.#parts.workers.of(environmentName),
     }));
-    const outcome = (worker: ConnectedWorker) => outcomeOf(watch, worker, open, options.prove ?? false);
+    const outcome = (worker: ConnectedWorker) => outcomeOf(watch, worker, options.prove ?? false);
     const pending = expected.flatMap(({ workers }) => workers);
     const settled = () => {
       // Who has answered is not looked at again, or a thousand answers would cost a million looks.
@@ -196,7 +198,7 @@ export class Deployments extends EventEmitter<{
                 : silence(watch, worker, options.timeoutMs),
             },
         ),
-        open,
+        watch.open,
       );
     });
     return { success: results.every(({ success }) => success), deploymentResults: results };
@@ -241,10 +243,18 @@ export class Deployments extends EventEmitter<{
   /** Stores what a worker says, wakes whoever waits, and only then lets it be seen. */
   async recordVerdicts(worker: ConnectedWorker, verdicts: Verdict[]): Promise<void> {
     const now = Date.now();
+    const { environment } = worker;
+    const placed = new Map<string, PlacedRow | undefined>();
     await this.#parts.db.write(
       async (tx) => {
-        for (const verdict of verdicts)
-          await storeVerdict(tx, { id: worker.id, environmentId: worker.environment.id }, verdict, now);
+        placed.clear();
+        for (const verdict of verdicts) {
+          const { connection } = verdict;
+          await storeVerdict(tx, { id: worker.id, environmentId: environment.id }, verdict, now);
+          const watches = this.#watches.get(connection);
+          if (!placed.has(connection) && watches?.some((watch) => watch.isContradictedBy(verdict)))
+            placed.set(connection, await placedRow(tx, connection, environment.id));
+        }
       },
       // The worker says it again when it connects.
       { durable: false },
@@ -252,6 +262,13 @@ export class Deployments extends EventEmitter<{
     for (const verdict of verdicts)
       for (const watch of this.#watches.get(verdict.connection) ?? []) {
         if (verdict.step !== 'closed' && verdict.revision < watch.revision) continue;
+        if (watch.isContradictedBy(verdict)) {
+          // A worker does not say which change it answers: what is stored tells whether one came after this.
+          const row = placed.get(verdict.connection);
+          const isOvertaken =
+            row && row.seq > watch.sequence && this.#isDesired(row, environment.name) !== watch.open;
+          if (!isOvertaken) continue;
+        }
         watch.note(worker.id, verdict);
       }
     this.emit('verdicts', { worker, verdicts });
@@ -309,7 +326,7 @@ export class Deployments extends EventEmitter<{
     return { upTo: rows.at(-1)?.seq ?? 0, items };
   }
 
-  #isDesired(row: DeployedRow, environment: string): boolean {
+  #isDesired(row: PlacedRow, environment: string): boolean {
     const project = this.#parts.projectOf(row.project_id);
     return (
       project !== undefined &&

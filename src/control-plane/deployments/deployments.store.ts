@@ -31,6 +31,22 @@ export async function newestSequence(db: ReadOnly): Promise<number> {
   return row?.value ?? 0;
 }
 
+/** What decides whether an environment is to hold a connection, and the place of the change that said so last. */
+export type PlacedRow = Pick<
+  DeployedRow,
+  'project_id' | 'seq' | 'enabled' | 'deploy_to_worker' | 'environments' | 'deleted_at' | 'undeployed'
+>;
+
+/** As it stands now; undefined where the environment was never told of the connection. */
+export function placedRow(db: ReadOnly, connectionId: string, environmentId: string) {
+  return db.get<PlacedRow>(
+    `select c.project_id, c.seq, c.enabled, c.deploy_to_worker, c.environments, c.deleted_at, d.undeployed
+      from deployments d join connections c on c.id = d.connection_id
+      where d.connection_id = $1 and d.environment_id = $2`,
+    [connectionId, environmentId],
+  );
+}
+
 /** Everything an environment was ever told of that is not deleted. */
 export function everythingDeployed(db: ReadOnly, environmentId: string) {
   return db.all<DeployedRow>(

@@ -86,6 +86,17 @@ test('security.md 18: a hung connection costs only itself', async () => {
   await live.stop(0);
 });
 
+test('what is undeployed and deployed again while it opens is opened, and not called refused', async () => {
+  const { live, reached, steps } = setUp();
+  live.put([desired('a', 1, { open: 'hang' })]);
+  await sleep(20);
+  live.remove(['a']);
+  live.put([desired('a', 1)]);
+  await reached('a', 'valid 1');
+  assert.deepEqual(steps('a'), ['valid 1']);
+  await live.stop(0);
+});
+
 test('a client that comes after its deadline is closed', async () => {
   const { live, reached, fake } = setUp({ openTimeoutMs: 50 });
   live.put([desired('late', 1, { open: 'late' })]);

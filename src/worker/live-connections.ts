@@ -336,6 +336,9 @@ export class LiveConnections {
       else this.#discard(slot, opened);
       return;
     }
+    // Undeployed and deployed again meanwhile: what waits opens this very revision, and reports of it.
+    const isRenewed = slot.desired !== item && slot.desired.revision === target.revision;
+    if (isRenewed && opened instanceof Refusal && opened.reason.code === 'cancelled') return;
     if (!(opened instanceof Refusal)) {
       slot.refused = undefined;
       slot.retry = undefined;

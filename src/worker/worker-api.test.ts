@@ -102,6 +102,20 @@ test('security.md 14: every token that is not valid gets the same 401', async ()
   assert.equal(status, 401);
 });
 
+test('security.md 14, 21: a token that was found before is refused once it has expired', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+  const { call } = await setUp([usage('short', [{ project: 'P' }], Date.now() + 60_000)]);
+  const used = () => call(path('P', 'Mail Server'), 'short');
+  assert.equal((await used()).status, 200);
+  t.mock.timers.tick(59_999);
+  assert.equal((await used()).status, 200, 'known by its header');
+  t.mock.timers.tick(1);
+  for (let again = 0; again < 2; again++) {
+    const { status, answer } = await used();
+    assert.deepEqual([status, answer], [401, invalid]);
+  }
+});
+
 test('security.md 6: a project that the token does not see is not there', async () => {
   const { call } = await setUp([usage('good', [{ project: 'P' }])]);
   for (const project of ['Q', 'nowhere', 'p']) {

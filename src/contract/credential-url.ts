@@ -117,7 +117,8 @@ function parameters(url: string, add: Add): void {
 
 function valueEnd(url: string, start: number, withSemicolons: boolean): number {
   if (withSemicolons) {
-    if (url[start] === '{') {
+    // Without an end to the braces, the pattern would go through the rest for each that opens.
+    if (url[start] === '{' && url.includes('}', start)) {
       const close = /^\{(?:[^}]|\}\})*\}/.exec(url.slice(start));
       if (close) return start + close[0].length;
     }

@@ -6,6 +6,8 @@ interface Format {
   message: string;
 }
 
+const displayName = /^(?:"(?:[^"\\\r\n]|\\[^\r\n])*"|[^<>"\r\n]*)$/;
+
 /** The formats that a definition may name. */
 export const formats: Readonly<Record<string, Format>> = {
   'email-address': {
@@ -14,8 +16,12 @@ export const formats: Readonly<Record<string, Format>> = {
   },
   mailbox: {
     validate(text) {
-      const named = /^(?:"(?:[^"\\\r\n]|\\[^\r\n])*"|[^<>"\r\n]*?)\s*<([^<>\s]+)>$/.exec(text.trim());
-      return isEmailAddress(named ? named[1]! : text);
+      // Taken apart first: a pattern of both parts tries every blank between them as the end of the name.
+      const whole = text.trim();
+      const at = whole.lastIndexOf('<');
+      const address = at < 0 ? null : /^<([^<>\s]+)>$/.exec(whole.slice(at));
+      const isNamed = address && displayName.test(whole.slice(0, at).trimEnd());
+      return isEmailAddress(isNamed ? address[1]! : text);
     },
     message: 'must be an email address, or "Name <address>"',
   },

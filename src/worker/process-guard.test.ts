@@ -58,6 +58,34 @@ test('with a scrubber the text is logged without secrets', async () => {
   assert.ok(!output.includes('hunter2'));
 });
 
+const hostile = `
+  const odd = new Error('hunter2');
+  Object.defineProperty(odd, 'message', { get() { throw new Error('hunter2'); } });
+  odd.code = 'a code with hunter2';
+  const framed = new Error('first line\\n    at hunter2');
+  framed.name = 'hunter2 Error';
+  for (const thrown of [odd, framed, new Error('hunter2 '.repeat(100)), { toString() { throw framed; } }]) {
+    Promise.reject(thrown);
+    setTimeout(() => { throw thrown; });
+  }
+  setTimeout(() => { console.log('still alive'); process.exit(7); }, 200);
+`;
+
+for (const scrub of ["() => { throw new Error('too large: hunter2'); }", 'undefined'])
+  test(`security 18: the guard throws and prints nothing of a text that it cannot scrub (${scrub})`, async () => {
+    const { code, output } = await run(prelude(true, scrub) + hostile);
+    assert.equal(code, 7, output);
+    assert.match(output, /nobody handled/);
+    assert.ok(!output.includes('hunter2'), output);
+  });
+
+test('security 18: a log that fails does not end the process either', async () => {
+  const { code } = await run(
+    `${prelude(true)} log.error = () => { throw new Error('no log'); }; ${outOfBand}`,
+  );
+  assert.equal(code, 7);
+});
+
 test('without the guard the same script ends: the test above can fail', async () => {
   const { code } = await run(prelude(false) + outOfBand);
   assert.notEqual(code, 7);

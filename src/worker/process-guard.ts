@@ -1,4 +1,5 @@
 import type { Logger } from '../connectors/connector.ts';
+import { loggableError } from '../loggable-error.ts';
 
 /**
  * Keeps the process alive when a driver throws out of band (a socket error without a listener, a
@@ -27,8 +28,21 @@ export function installProcessGuard(log: Logger, scrub?: (text: string) => strin
     );
   };
 
-  const onException = (error: unknown) => report('uncaughtException', error);
-  const onRejection = (reason: unknown) => report('unhandledRejection', reason);
+  // What is thrown here ends the process, and Node prints it with all that it says.
+  const reportSafely = (origin: string, error: unknown) => {
+    try {
+      report(origin, error);
+    } catch {
+      try {
+        log.error(
+          { origin },
+          'an error that nobody handled was caught and cannot be described; the process goes on',
+        );
+      } catch {}
+    }
+  };
+  const onException = (error: unknown) => reportSafely('uncaughtException', error);
+  const onRejection = (reason: unknown) => reportSafely('unhandledRejection', reason);
   process.on('uncaughtException', onException);
   process.on('unhandledRejection', onRejection);
   return () => {
@@ -41,21 +55,21 @@ const repeatMs = 10_000;
 
 function describe(error: unknown, scrub: ((text: string) => string) | undefined): object {
   if (!(error instanceof Error)) return { thrown: typeof error };
-  const code = (error as { code?: unknown }).code;
-  const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
+  // A driver chooses its names and codes as well, and what looks like a frame may be a line of its text.
+  const { type, code, stack } = loggableError(error);
+  const text = scrub && scrubbed(error.message, scrub);
   return {
-    name: error.name,
-    ...(typeof code === 'string' ? { code } : {}),
-    ...textOf(error, scrub),
-    stack: frames.slice(0, 20).join('\n'),
+    name: type,
+    ...(code === undefined ? {} : { code }),
+    ...(text === undefined ? {} : { text: text.slice(0, 2000) }),
+    stack: stack.slice(0, 20).join('\n'),
   };
 }
 
-/** Nothing where it cannot be scrubbed: within the guard nothing may be thrown, and nothing be told. */
-function textOf(error: Error, scrub: ((text: string) => string) | undefined): { text?: string } {
+function scrubbed(text: string, scrub: (text: string) => string): string | undefined {
   try {
-    return scrub ? { text: scrub(error.message).slice(0, 2000) } : {};
+    return scrub(text);
   } catch {
-    return {};
+    return undefined;
   }
 }

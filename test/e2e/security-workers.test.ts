@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { access } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -425,6 +426,50 @@ describe('a worker in a process of its own', () => {
     }
     await all.end();
     await own.remove();
+  });
+
+  test('security 3, 18: secrets of many kilobytes neither end the process nor stand in its log', async (t) => {
+    const own = await newSite();
+    const all = await startProcess('start', own.env);
+    t.after(async () => {
+      await all.end('SIGKILL');
+      await own.remove();
+    });
+    const random = () => randomBytes(6_000).toString('base64');
+    const values = [random(), random(), random()];
+    const keystore = values.join('');
+    const target = { host: '127.0.0.1', port: 1 };
+    const stored = [
+      {
+        type: 'webhook',
+        name: 'unreachable',
+        fullUrl: `http://${target.host}:${target.port}/`,
+        headerList: values.map((value, index) => ({ name: `X-Token-${index}`, value })),
+      },
+      {
+        type: 'elasticsearch',
+        name: 'refused',
+        elasticHostList: [{ scheme: 'https', ...target }],
+        encryptCommunication: true,
+        encryptCommunicationType: 'CERT_AND_PRIVATE_KEY_IN_PKCS_12',
+        caKeystoreFile: keystore,
+        caKeystoreFilePass: 'changeit-canary',
+      },
+    ];
+    for (const body of stored) {
+      const path = `/apiops/projects/default/connections/${body.name}/`;
+      const answer = await callUrl(all.url, own.token, 'POST', path, body);
+      assert.equal(answer.status, 200, answer.text);
+      const shown = async () => (await callUrl(all.url, own.token, 'GET', `${path}status/`)).text;
+      const used = await callUrl(all.url, own.token, 'POST', `${path}operations/call/`, {});
+      const tested = await callUrl(all.url, own.token, 'POST', `${path}test/`, {});
+      for (const text of [used.text, tested.text, await shown()])
+        assert.ok(!values.some((value) => text.includes(value.slice(0, 64))), text.slice(0, 500));
+    }
+    assert.equal((await callUrl(all.url, null, 'GET', '/health')).status < 500, true, 'it lives');
+    const { code, output } = await all.end();
+    assert.equal(code, 0, output.slice(0, 2000));
+    assert.ok(!values.some((value) => output.includes(value.slice(0, 64))), 'in the log');
   });
 
   test('security 24: in clear over the wire stops the start, for control plane and worker', async () => {

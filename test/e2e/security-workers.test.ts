@@ -6,6 +6,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import forge from 'node-forge';
 import { type Answer, type Plugboard, startPlugboard } from '../harness/plugboard.ts';
 import {
   callUrl,
@@ -16,8 +17,18 @@ import {
   type Site,
   startProcess,
 } from '../harness/plugboard-process.ts';
+import { createAuthority } from '../services/certificates.ts';
 
 const base = '/apiops/projects/MyProject/connections';
+
+/** A PKCS12 file of a client with many certificates, as those of a company's authorities are. */
+function largeKeystore(password: string): Buffer {
+  const { certPem, keyPem } = createAuthority().issue({ commonName: 'client' });
+  const certificates = Array.from({ length: 10 }, () => forge.pki.certificateFromPem(certPem));
+  const key = forge.pki.privateKeyFromPem(keyPem);
+  const written = forge.pkcs12.toPkcs12Asn1(key, certificates, password, { algorithm: '3des', count: 1 });
+  return Buffer.from(forge.asn1.toDer(written).getBytes(), 'latin1');
+}
 
 interface SilentTarget {
   port: number;
@@ -435,20 +446,21 @@ describe('a worker in a process of its own', () => {
       await all.end('SIGKILL');
       await own.remove();
     });
-    const random = () => randomBytes(6_000).toString('base64');
-    const values = [random(), random(), random()];
-    const keystore = values.join('');
+    const headers = Array.from({ length: 3 }, () => randomBytes(6_000).toString('base64'));
+    const keystore = largeKeystore('changeit-canary').toString('base64');
+    assert.ok(keystore.length > 12_000);
+    const values = [...headers, keystore];
     const target = { host: '127.0.0.1', port: 1 };
     const stored = [
       {
         type: 'webhook',
         name: 'unreachable',
         fullUrl: `http://${target.host}:${target.port}/`,
-        headerList: values.map((value, index) => ({ name: `X-Token-${index}`, value })),
+        headerList: headers.map((value, index) => ({ name: `X-Token-${index}`, value })),
       },
       {
         type: 'elasticsearch',
-        name: 'refused',
+        name: 'unreachable-too',
         elasticHostList: [{ scheme: 'https', ...target }],
         encryptCommunication: true,
         encryptCommunicationType: 'CERT_AND_PRIVATE_KEY_IN_PKCS_12',
@@ -465,6 +477,7 @@ describe('a worker in a process of its own', () => {
       const tested = await callUrl(all.url, own.token, 'POST', `${path}test/`, {});
       for (const text of [used.text, tested.text, await shown()])
         assert.ok(!values.some((value) => text.includes(value.slice(0, 64))), text.slice(0, 500));
+      assert.notEqual(used.status, 500, used.text);
     }
     assert.equal((await callUrl(all.url, null, 'GET', '/health')).status < 500, true, 'it lives');
     const { code, output } = await all.end();

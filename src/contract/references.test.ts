@@ -35,6 +35,22 @@ test('the syntax of templates', () => {
   for (const text of ['${A} ', '$${A}', '${A}${B}', '${1A}', 'A']) assert.equal(variableOf(text), undefined);
 });
 
+test('security 11: nothing is evaluated: what is no name stays the text that it is', () => {
+  for (const text of [
+    '${1+1}',
+    '${A.B}',
+    '${A()}',
+    '${A:-x}',
+    '${A|B}',
+    '#{A}',
+    '{{A}}',
+    '<%= A %>',
+    '$(A)',
+    '`A`',
+  ])
+    assert.equal(resolve(mail, { host: text })['host'], text);
+});
+
 test('references to secret sources', () => {
   assert.deepEqual(parseSecretReference('secret://env/A_B'), { source: 'env', name: 'A_B' });
   assert.deepEqual(parseSecretReference('secret://file/run/a b'), { source: 'file', path: 'run/a b' });
@@ -108,7 +124,7 @@ describe('resolving', () => {
     assert.deepEqual([port, auth, useSsl], [465, true, 'smtp.example.com']);
   });
 
-  test('values are not interpolated again, and $$ makes a reference literal', () => {
+  test('security 11: values are not interpolated again, and $$ makes a reference literal', () => {
     const config = resolve(mail, { from: 'x ${TEXT} $${HOST}', username: '$${HOST}', host: '${HOST}' });
     assert.deepEqual(config, {
       from: 'x a ${HOST} b ${HOST}',

@@ -485,6 +485,30 @@ describe('a worker in a process of its own', () => {
     assert.ok(!values.some((value) => output.includes(value.slice(0, 64))), 'in the log');
   });
 
+  test('security 11: nothing that is sent begins a line of the log', async (t) => {
+    const own = await newSite();
+    const all = await startProcess('start', { ...own.env, PLUGBOARD_LOG_LEVEL: 'trace' });
+    t.after(async () => {
+      await all.end('SIGKILL');
+      await own.remove();
+    });
+    const forged = '\r\n{"level":60,"msg":"forged"}\n';
+    const inPath = encodeURIComponent(forged);
+    const headers = { 'x-request-id': inPath, 'user-agent': inPath };
+    for (const token of [own.token, forged.trim().replaceAll('"', '')])
+      for (const path of [`/apiops/projects/${inPath}/connections/`, `/${inPath}?${inPath}=${inPath}`])
+        await callUrl(
+          all.url,
+          token,
+          'POST',
+          path,
+          { type: forged, name: forged, [forged]: forged },
+          { headers },
+        );
+    const { output } = await all.end();
+    for (const line of output.trim().split('\n')) assert.notEqual(JSON.parse(line).msg, 'forged');
+  });
+
   test('security 24: in clear over the wire stops the start, for control plane and worker', async () => {
     const open = await runToEnd('start', { ...site.env, PLUGBOARD_HOST: '0.0.0.0' });
     assert.notEqual(open.code, 0);

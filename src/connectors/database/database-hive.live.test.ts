@@ -62,7 +62,7 @@ test('HiveServer2 without SASL keeps the contract, and does what statements say'
   };
   await connectorContract(t, 'HiveServer2 without SASL', subject);
 
-  await t.test('values are bound, whatever they hold', async (t) => {
+  await t.test('security 11: values are bound, whatever they hold', async (t) => {
     const db = await open(t, inClear(server));
     assert.deepEqual(await db.execute({ sql: 'create table notes (id bigint, body string)' }), {
       affectedRows: 0,

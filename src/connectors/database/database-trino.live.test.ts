@@ -78,7 +78,7 @@ test('Trino keeps the contract, and does what statements say', async (t) => {
     await connectorContract(t, `Trino ${tls ? 'over TLS' : 'in clear'}`, subject);
   }
 
-  await t.test('values are bound, whatever they hold', async (t) => {
+  await t.test('security 11: values are bound, whatever they hold', async (t) => {
     const db = await open(t, inClear(server));
     await db.execute({ sql: 'create table notes (id bigint, body varchar)' });
     const attempts = ["'; drop table notes; --", "' or '1'='1", '\\', '? :1 %s', '\u2028"\'`', '猫🐈', "''"];

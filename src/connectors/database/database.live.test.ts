@@ -216,7 +216,7 @@ for (const flavour of [postgres, mysql]) {
     const config = configFor(flavour, server);
     const { placeholder } = flavour;
 
-    await t.test('values are bound, whatever they hold', async (t) => {
+    await t.test('security 11: values are bound, whatever they hold', async (t) => {
       const db = await open(t, config);
       await db.execute('create table notes (id integer primary key, body varchar(500))');
       const attempts = ["'; drop table notes; --", "' or '1'='1", '\\', '$1 ? :1 %s', '\u2028"\'`', '猫🐈'];

@@ -284,7 +284,7 @@ test('a server that sends us on leads nowhere that the egress policy forbids', a
   assert.equal(other.count(), 1);
 });
 
-test('statements are bound by sp_executesql, and their answers read', async (t) => {
+test('security 11: statements are bound by sp_executesql, and their answers read', async (t) => {
   const server = await startTds(t);
   const live = await open(t, configAt(server.port));
   const { query, execute } = databaseConnector.operations;

@@ -394,7 +394,7 @@ const injections: [string, Partial<MailInput>][] = [
   ['to', { to: [] }],
 ];
 
-test('what would break out of a header is refused by field, and nothing is dialled', async (t) => {
+test('security 11: what would break out of a header is refused by field, and nothing is dialled', async (t) => {
   const { port, sessions } = await serve(t, {});
   const { send } = open(t, { port });
   for (const [field, input] of injections)
@@ -410,7 +410,7 @@ test('what would break out of a header is refused by field, and nothing is diall
   assert.equal(sessions(), 0);
 });
 
-test('a body of SMTP commands and dots arrives as it is', async (t) => {
+test('security 11: a body of SMTP commands and dots arrives as it is', async (t) => {
   const { port, mails } = await serve(t, {});
   const text = 'first\r\n.\r\nMAIL FROM:<evil@example.org>\r\n..\r\n.dot\nlone line feed\rlone return\r\n';
   await open(t, { port }).send({ text });

@@ -224,7 +224,7 @@ describe('messages', () => {
     );
   });
 
-  test('no input adds a header, breaks a line or exceeds one', async () => {
+  test('security 11: no input adds a header, breaks a line or exceeds one', async () => {
     const text = fc.string({
       unit: fc.constantFrom(
         'a',

@@ -257,7 +257,7 @@ for (const { title, serve, tls, silentAt } of protocols) {
       await assert.rejects(files.upload({ path: 'none/a.txt', content: '' }), code('request_rejected'));
       assert.equal((await files.download({ path: 'a.txt', encoding: 'utf8' })).content, 'two');
     });
-    await t.test('paths stay in the working directory', async () => {
+    await t.test('security 11: paths stay in the working directory', async () => {
       await writeFile(join(directory, '..', 'outside.txt'), 'outside');
       for (const path of [
         '../outside.txt',

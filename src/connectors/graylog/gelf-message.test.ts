@@ -49,6 +49,17 @@ test('a frame is the JSON of its message, ended by a zero byte', () => {
   });
 });
 
+test('security 11: no message, host or field ends its frame or adds a field to it', () => {
+  const forged = '\0{"a":1}","level":0,"x":"\n\\"';
+  const item: GelfItem = { message: forged, fullMessage: forged, host: forged, fields: { order: forged } };
+  const frame = makeEncoder().frame(item) as string;
+  assert.equal(frame.indexOf('\0'), frame.length - 1);
+  const read = JSON.parse(frame.slice(0, -1));
+  assert.deepEqual([read.short_message, read.host, read._order], [forged, forged, forged]);
+  assert.equal(read.level, 6);
+  assert.ok(!('x' in read) && !('a' in read));
+});
+
 test('a row ends before a message that cannot be sent', () => {
   const items = [{ message: 'a' }, { message: 'b' }, { message: 'c', fields: { id: 1 } }, { message: 'd' }];
   assert.equal(makeEncoder().rows!.take(items, 0, items.length, 65_536)?.count, 2);

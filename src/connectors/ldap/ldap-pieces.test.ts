@@ -9,7 +9,7 @@ import { classifyLdapError } from './ldap-errors.ts';
 import { escapeFilterValue, fillFilter } from './ldap-filter.ts';
 import { readAnswer } from './start-tls.ts';
 
-test('a value in a filter is that value, whatever it holds', () => {
+test('security 11: a value in a filter is that value, whatever it holds', () => {
   assert.equal(escapeFilterValue('a*(b)\\\0'), 'a\\2a\\28b\\29\\5c\\00');
   assert.equal(fillFilter('(&(a={1})(b={0})(c={2}))', ['{1}', '*']), '(&(a=\\2a)(b={1})(c={2}))');
   fc.assert(

@@ -13,7 +13,7 @@ function run(input: Parameters<typeof firstLine>[0], stdin = '') {
   return { stdout: stdout.toString(), stderr: stderr.toString(), status };
 }
 
-test('whatever an argument, a variable or the input holds arrives as it is', () => {
+test('security 11: whatever an argument, a variable or the input holds arrives as it is', () => {
   const text = fc
     .string({ unit: 'binary', maxLength: 40 })
     .map((value) => value.replaceAll('\0', '').toWellFormed());
@@ -33,7 +33,7 @@ test('whatever an argument, a variable or the input holds arrives as it is', () 
   );
 });
 
-test('the command line holds nothing of the input, and the first line is one line', () => {
+test('security 11: the command line holds nothing of the input, and the first line is one line', () => {
   assert.ok(!wrapper('marker').includes('\n'));
   const line = firstLine({ script: 'a\nb\\n', environment: { A: 'x\ny' } }).toString();
   assert.equal(line.indexOf('\n'), line.length - 1);

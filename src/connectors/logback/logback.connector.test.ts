@@ -122,7 +122,7 @@ test('the pod is the host by default', async (t) => {
   assert.ok(file.startsWith(`${root}/app-${hostname()}-`), file);
 });
 
-test('nothing is written outside of what the operator allows', async (t) => {
+test('security 11: nothing is written outside of what the operator allows', async (t) => {
   const { outside, root } = await place(t);
   const at = (logPath: string, roots = [root]) =>
     Promise.resolve(logbackConnector.open(config({ logPath }), context(roots)));
@@ -141,7 +141,7 @@ test('nothing is written outside of what the operator allows', async (t) => {
   assert.deepEqual((await readdir(outside)).toSorted(), ['allowed', 'into']);
 });
 
-test('a link that appears later is noticed when the file is opened', async (t) => {
+test('security 11: a link that appears later is noticed when the file is opened', async (t) => {
   const { outside, root } = await place(t);
   const { log } = await open(t, root, { logPath: `${root}/logs/` });
   const today = new Date().toISOString().slice(0, 10);
@@ -152,7 +152,7 @@ test('a link that appears later is noticed when the file is opened', async (t) =
   await log({ message: 'x' });
 });
 
-test('the directory is looked at again at each roll', async (t) => {
+test('security 11: the directory is looked at again at each roll', async (t) => {
   const { outside, root } = await place(t);
   let nowMs = Date.UTC(2026, 0, 1);
   const file = new RollingFile({

@@ -34,7 +34,7 @@ test('the pattern of the file names needs a rolling date and a number', () => {
     assert.deepEqual(faultyFields({ logFilenamePattern }), ['logFilenamePattern'], logFilenamePattern);
 });
 
-test('no part of the name climbs out of the directory', () => {
+test('security 11: no part of the name climbs out of the directory', () => {
   assert.deepEqual(faultyFields({ logPath: '/var/log/../../etc' }), ['logPath']);
   assert.deepEqual(faultyFields({ logFileName: '../x' }), ['logFileName']);
   assert.deepEqual(faultyFields({ logPodName: '../x' }), ['logPodName']);

@@ -54,6 +54,24 @@ for (const { config, rowed, left } of formats)
     }
   });
 
+test('security 11: no message ends its frame, and no value its place in structured data', () => {
+  const forged = 'a\n<8>1 - - - - - - forged\r\0';
+  for (const { config } of formats) {
+    const { frame } = messageEncoder({ ...defaults, ...config } as unknown as SyslogConfig);
+    const text = frame({ message: forged, timestampMs: 0 }) as string;
+    const counted = /^(\d+) (<.*)$/s.exec(text);
+    if (counted) assert.equal(Buffer.byteLength(counted[2]!), Number(counted[1]), text);
+    else assert.equal(text.indexOf('\n'), text.length - 1, text);
+    assert.ok(!/[\r\0]/.test(text), text);
+  }
+  const { frame } = messageEncoder({
+    ...defaults,
+    syslogMessageFormat: 'RFC_5424',
+  } as unknown as SyslogConfig);
+  const data = frame({ message: 'm', timestampMs: 0, structuredData: { x: { y: 'z"] forged \\\n' } } });
+  assert.ok(String(data).endsWith(' [x y="z\\"\\] forged \\\\#012"] m\n'), String(data));
+});
+
 test('messages in a row keep their own times and severities', () => {
   const { rows } = messageEncoder({
     ...defaults,

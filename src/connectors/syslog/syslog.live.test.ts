@@ -228,7 +228,7 @@ async function formats(t: TestContext, service: RsyslogService) {
 
 async function injections(t: TestContext, service: RsyslogService) {
   for (const [at, { title, settings }] of variants().entries())
-    await t.test(`a message cannot begin a second one: ${title}`, async (t) => {
+    await t.test(`security 11: a message cannot begin a second one: ${title}`, async (t) => {
       const app = `inject${at}`;
       const { log } = open(t, { ...settings, syslogPort: portOf(service, settings), syslogAppName: app });
       const forged = `Jan  5 07:08:09 forged root: owned`;

@@ -171,7 +171,7 @@ test('a refused log-in looks the secret up again', async (t) => {
   assert.equal(passwords()[1], 'new-password');
 });
 
-test('files: links stay inside, size and form are bounded', async (t) => {
+test('security 11: files: links stay inside, size and form are bounded', async (t) => {
   const { put, reference, path } = await setUp(t);
   const outside = await privateDirectory('outside');
   t.after(() => outside.remove());

@@ -45,6 +45,11 @@ export class HealthRecord {
     this.#changed = true;
   }
 
+  /** Whether a new minute has begun since the last report. */
+  isOver(now: number): boolean {
+    return startOfMinute(now) > this.#minute;
+  }
+
   /** A report when anything changed since the last one, or when its minute is over and a new one begins. */
   collect(
     connection: string,
@@ -52,7 +57,7 @@ export class HealthRecord {
     figures: () => Record<string, number> | undefined,
     now: number,
   ): HealthReport | undefined {
-    const isOver = startOfMinute(now) > this.#minute;
+    const isOver = this.isOver(now);
     if (!isOver && !this.#changed) return undefined;
     const measured = figures();
     const report: HealthReport = {

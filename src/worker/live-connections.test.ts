@@ -577,6 +577,35 @@ test('health counts operations by the minute and reports what changed', async ()
   await live.stop(0);
 });
 
+test('what was counted until a connection closed is reported, as of one that is not open any more', async () => {
+  const { live, reached } = setUp();
+  live.put([desired('a', 1)]);
+  await reached('a', 'valid 1');
+  const operate = () => live.operate('a', 'say', { text: 'x' }, { timeoutMs });
+  await operate();
+  const [open] = live.health(0);
+  assert.deepEqual([open!.state, open!.operations.ok], ['connected', 1]);
+  await operate();
+  live.remove(['a']);
+  await reached('a', 'closed 1');
+  const [closed, ...others] = live.health(0);
+  assert.deepEqual([closed!.revision, closed!.state, closed!.operations.ok], [1, 'unknown', 2]);
+  assert.deepEqual(others, []);
+  assert.deepEqual(live.health(0), [], 'nothing changed');
+  // The minute is the same, and what is said of it last is what counts.
+  live.put([desired('a', 2)]);
+  await reached('a', 'valid 2');
+  await operate();
+  const [again] = live.health(0);
+  assert.deepEqual([again!.revision, again!.operations.ok], [2, 3]);
+  live.remove(['a']);
+  await reached('a', 'closed 2');
+  const [final] = live.health(closed!.minute + 60_000);
+  assert.deepEqual([final!.minute, final!.state, final!.operations.ok], [closed!.minute, 'unknown', 3]);
+  assert.deepEqual(live.health(closed!.minute + 120_000), [], 'and then it is forgotten');
+  await live.stop(0);
+});
+
 test('stopping lets what runs end, and takes nothing new', async () => {
   const { live, reached, fake } = setUp();
   live.put([desired('a', 1)]);

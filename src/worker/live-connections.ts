@@ -49,6 +49,8 @@ export class LiveConnections {
   readonly #limits: Limits;
   readonly #slots = new Map<string, Slot>();
   readonly #byName = new Map<string, Slot>();
+  /** Slots that are gone, until the minute in which they went has been reported whole. */
+  readonly #gone = new Map<string, Slot>();
   readonly #periodic: Limiter;
   readonly #requested: Limiter;
   readonly #pace = new ProofPace<{ connection: string; revision: number }>((item) => this.#prove(item));
@@ -214,6 +216,11 @@ export class LiveConnections {
       const report = healthOf(slot, now);
       if (report) reports.push(report);
     }
+    for (const [connection, slot] of this.#gone) {
+      if (slot.health.isOver(now)) this.#gone.delete(connection);
+      const report = healthOf(slot, now);
+      if (report) reports.push(report);
+    }
     return reports;
   }
 
@@ -245,6 +252,9 @@ export class LiveConnections {
           ),
         );
         await slot.working;
+        if (serving) slot.closed = serving.client.revision.revision;
+        slot.health.setState('unknown', Date.now());
+        this.#gone.set(slot.connection, slot);
       }),
     );
     this.#slots.clear();
@@ -253,7 +263,9 @@ export class LiveConnections {
 
   #addSlot(connection: string): Slot {
     const hostKeys = new KnownHostKeys([], (key) => this.#options.onHostKey?.({ connection, ...key }));
-    const slot = emptySlot(connection, hostKeys);
+    // A second count of the same minute would take the place of the first.
+    const slot = emptySlot(connection, hostKeys, this.#gone.get(connection)?.health);
+    this.#gone.delete(connection);
     this.#slots.set(connection, slot);
     return slot;
   }
@@ -293,7 +305,10 @@ export class LiveConnections {
         );
       } finally {
         slot.working = undefined;
-        if (!slot.desired && this.#slots.get(slot.connection) === slot) this.#slots.delete(slot.connection);
+        if (!slot.desired && this.#slots.get(slot.connection) === slot) {
+          this.#slots.delete(slot.connection);
+          this.#gone.set(slot.connection, slot);
+        }
       }
     })();
   }
@@ -459,6 +474,7 @@ export class LiveConnections {
     slot.draining = [];
     slot.refused = undefined;
     slot.early = undefined;
+    slot.closed = revision;
     slot.health.setState('unknown', Date.now());
     this.#options.onVerdict({ connection: slot.connection, revision, step: 'closed' });
   }

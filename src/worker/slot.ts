@@ -32,11 +32,17 @@ export interface Slot {
   /** What came for a revision that is not open yet. */
   early: { revision: number; prove: boolean; holdUntil: number } | undefined;
   retry: { timer: NodeJS.Timeout; delayMs: number } | undefined;
+  /** Revision that was closed last. */
+  closed: number | undefined;
   health: HealthRecord;
 }
 
-/** A slot of which nothing is known yet. */
-export function emptySlot(connection: string, hostKeys: KnownHostKeys): Slot {
+/** A slot of which nothing is known yet but what was counted in this minute, if it was held before. */
+export function emptySlot(
+  connection: string,
+  hostKeys: KnownHostKeys,
+  health: HealthRecord = new HealthRecord(Date.now()),
+): Slot {
   return {
     connection,
     desired: undefined,
@@ -51,7 +57,8 @@ export function emptySlot(connection: string, hostKeys: KnownHostKeys): Slot {
     inFlight: 0,
     early: undefined,
     retry: undefined,
-    health: new HealthRecord(Date.now()),
+    closed: undefined,
+    health,
   };
 }
 
@@ -117,8 +124,8 @@ export function proofVerdict(
 
 /** Health of the slot, when there is anything to report (`HealthRecord.collect`). */
 export function healthOf(slot: Slot, now: number): HealthReport | undefined {
-  const { serving, refused, health, connection } = slot;
-  const revision = serving?.client.revision.revision ?? refused?.revision.revision;
+  const { serving, refused, closed, health, connection } = slot;
+  const revision = serving?.client.revision.revision ?? refused?.revision.revision ?? closed;
   if (revision === undefined) return undefined;
   return health.collect(connection, revision, () => serving?.client.figures(), now);
 }

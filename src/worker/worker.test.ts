@@ -399,6 +399,20 @@ test('stopping drains what the control plane asked for, and its answer still arr
   await until(() => plane.closes.includes(1001));
 });
 
+test('the last that a worker says is the health of what it has closed', async () => {
+  const { plane, worker } = await setUp();
+  await plane.hellos(1);
+  plane.send({ kind: 'snapshot', epoch: 'e1', seq: 1, items: [desired('a', 1)] });
+  await plane.ask(operate('a'));
+  await worker.stop();
+  await until(() => plane.closes.includes(1001));
+  const last = plane
+    .of('health')
+    .flatMap(({ items }) => items)
+    .at(-1);
+  assert.deepEqual([last?.state, last?.operations.ok], ['unknown', 1]);
+});
+
 test('health reaches the control plane without being asked for', async () => {
   const { plane } = await setUp();
   await plane.hellos(1);

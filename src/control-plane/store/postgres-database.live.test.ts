@@ -69,7 +69,8 @@ describe('PostgreSQL', async () => {
         await tx.run('update meta set value = value || $1 where key = $2', [first, second]);
       });
     await Promise.all([crosswise('a', 'b', 0), crosswise('b', 'a', 1)]);
-    assert.equal(attempts, 3);
+    // More, where the one that goes on is slow to take what the other has left.
+    assert.ok(attempts >= 3, `${attempts} attempts`);
     const rows = await database.all<{ value: string }>("select value from meta where key in ('a', 'b')");
     for (const { value } of rows) assert.deepEqual([...value].sort(), ['a', 'b']);
     await database.close();

@@ -424,6 +424,24 @@ test('security 16: of two writers with the same If-Match one wins', async () => 
   assert.equal((await call('DELETE', path, undefined, { headers: { 'if-match': now } })).status, 200);
 });
 
+test('the order of checks: permission and body are told before If-Match is', async () => {
+  const path = `${base}/ordered/`;
+  await call('POST', `${path}?async=true`, mail('ordered'));
+  const headers = { 'if-match': '"of another"' };
+  const faulty = await call('PUT', path, mail('ordered', { port: 0 }), { headers });
+  assert.equal(faulty.status, 400, faulty.text);
+  assert.match(faulty.text, /port/);
+  const grants = [{ project: 'MyProject', permissions: ['CONNECTIONS:MANAGE'], connections: ['others-*'] }];
+  const { token } = (await call('POST', '/apiops/tokens/', { name: 'of others', grants })).body;
+  for (const method of ['PUT', 'DELETE']) {
+    const body = method === 'PUT' ? mail('ordered') : undefined;
+    assert.equal((await call(method, path, body, { headers, token })).status, 403, method);
+    assert.equal((await call(method, path, body, { headers })).status, 412, method);
+  }
+  assert.equal((await call('POST', `${path}revisions/9/restore/`, undefined, { headers })).status, 404);
+  assert.equal((await call('POST', `${path}revisions/1/restore/`, undefined, { headers })).status, 412);
+});
+
 test('security 22: a change that cannot be audited does not happen', async () => {
   const path = `${base}/audited/`;
   assert.equal(

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { foldName } from '../../contract/validation.ts';
 import { AppError } from '../../errors.ts';
 import { recordAudit } from '../audit/audit.service.ts';
-import type { Precondition } from '../server/entity-tag.ts';
+import { contentTag, type Precondition } from '../server/entity-tag.ts';
 import type { Database, Transaction } from '../store/database.ts';
 import type { Access, UserRow } from './access.ts';
 import { isAdministrator, requireOtherAdministrator } from './administrators.ts';
@@ -105,7 +105,6 @@ export function createUsers(db: Database, access: Access): Users {
         typeof change.password === 'string' ? await hashPassword(change.password) : undefined;
       await directory.inTurn(async () => {
         const before = existing(username);
-        precondition(viewOf(before));
         const after: UserRow = {
           ...before,
           ...(passwordHash === undefined ? {} : { password_hash: passwordHash }),
@@ -116,6 +115,7 @@ export function createUsers(db: Database, access: Access): Users {
         if (isAdministrator(before) && !isAdministrator(after)) {
           requireOtherAdministrator(directory, { user: before.id });
         }
+        precondition(contentTag(viewOf(before)));
         const endsLogIns = passwordHash !== undefined || after.disabled === 1;
         await db.write(async (tx) => {
           await tx.run(
@@ -139,8 +139,8 @@ export function createUsers(db: Database, access: Access): Users {
     remove: (caller, username, precondition) =>
       directory.inTurn(async () => {
         const row = existing(username);
-        precondition(viewOf(row));
         if (isAdministrator(row)) requireOtherAdministrator(directory, { user: row.id });
+        precondition(contentTag(viewOf(row)));
         await db.write(async (tx) => {
           await tx.run('delete from tokens where user_id = $1', [row.id]);
           await tx.run('delete from users where id = $1', [row.id]);

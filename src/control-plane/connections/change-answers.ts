@@ -81,8 +81,3 @@ export function createChangeAnswers(deployments: Deployments, deployTimeoutMs: n
 export function deploymentId(row: ConnectionRow): string {
   return `${row.id}.${row.revision}`;
 }
-
-export function ifMatchOf(request: FastifyRequest): { ifMatch?: string } {
-  const header = request.headers['if-match'];
-  return header === undefined ? {} : { ifMatch: header };
-}

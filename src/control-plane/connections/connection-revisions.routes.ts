@@ -1,11 +1,11 @@
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
+import { preconditionOf } from '../server/entity-tag.ts';
 import {
   type ChangeAnswers,
   connectionParams,
   type DeployQuery,
   deployQuery,
-  ifMatchOf,
   oneConnection,
 } from './change-answers.ts';
 import { connectionCaller } from './connection-caller.ts';
@@ -95,7 +95,7 @@ export function revisionRoutes(
         params.connection,
         Number(params.revision),
         connectionCaller(request),
-        ifMatchOf(request).ifMatch,
+        preconditionOf(request),
       );
       return answers.answer(request, reply, stored);
     },

@@ -2,6 +2,7 @@ import { foldName } from '../../contract/validation.ts';
 import { AppError } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
 import { targetsOf } from '../deployments/targets.ts';
+import type { Precondition } from '../server/entity-tag.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Database } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
@@ -25,6 +26,7 @@ import {
 } from './connection-writes.ts';
 import {
   type ConnectionRow,
+  entityTag,
   findConnection,
   findDeletedConnection,
   findRevision,
@@ -155,12 +157,11 @@ export function createConnectionRevisions({ db, sealer, access, checks, writes }
     name: string,
     revisionNumber: number,
     caller: ConnectionCaller,
-    ifMatch?: string,
+    precondition: Precondition,
   ): Promise<Stored> {
     const { requireManage, store, replacing } = writes;
     return withCurrent(
       () => latest(project, name),
-      ifMatch,
       async (current) => {
         const revision = await need(current, name, revisionNumber);
         const config = JSON.parse(revision.masked) as Config;
@@ -170,6 +171,7 @@ export function createConnectionRevisions({ db, sealer, access, checks, writes }
         requireManage(caller, project, revision.name, listedEnvironments(config));
         demandReach(project, current, revision, caller);
         const references = await restoredReferences(project, revision, current, caller);
+        precondition(entityTag(current));
         const { isDeleted: _, ...kept } = current;
         const row: ConnectionRow = {
           ...kept,

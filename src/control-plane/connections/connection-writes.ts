@@ -11,7 +11,6 @@ import { type Config, type Draft, type DraftReferences, listedEnvironments } fro
 import type { ConnectionCaller } from './connection-caller.ts';
 import {
   type ConnectionRow,
-  entityTag,
   holdReferences,
   insertRevision,
   stampSequence,
@@ -184,19 +183,10 @@ export async function persist<T>(attempt: () => Promise<T | undefined>, conteste
   throw new AppError('unavailable', `${contested} is being changed by others all the time; try again`);
 }
 
-/** Runs `change` on the row as it stands, again when somebody else was faster (unless `ifMatch` forbids that). */
+/** Runs `change` on the row as it stands, again when somebody else was faster (unless its precondition forbids that). */
 export function withCurrent<T, Row extends ConnectionRow>(
   read: () => Promise<Row>,
-  ifMatch: string | undefined,
   change: (current: Row) => Promise<T | undefined>,
 ): Promise<T> {
-  return persist(async () => {
-    const current = await read();
-    if (ifMatch !== undefined && !matches(ifMatch, current)) throw new AppError('precondition_failed');
-    return change(current);
-  }, 'The connection');
-}
-
-function matches(ifMatch: string, row: ConnectionRow): boolean {
-  return ifMatch.split(',').some((tag) => tag.trim() === '*' || tag.trim() === entityTag(row));
+  return persist(async () => change(await read()), 'The connection');
 }

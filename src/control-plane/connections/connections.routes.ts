@@ -8,13 +8,13 @@ import type { Scope } from '../auth/permissions.ts';
 import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
 import { targetsOf } from '../deployments/targets.ts';
 import { healthOf } from '../health/health.service.ts';
+import { preconditionOf } from '../server/entity-tag.ts';
 import type { Database } from '../store/database.ts';
 import {
   type ChangeAnswers,
   connectionParams,
   type DeployQuery,
   deployQuery,
-  ifMatchOf,
   oneConnection,
 } from './change-answers.ts';
 import { connectionCaller } from './connection-caller.ts';
@@ -179,7 +179,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     async (request, reply) => {
       const { project, params, body } = request;
       const stored = await connections.update(project, params.connection, body, connectionCaller(request), {
-        ...ifMatchOf(request),
+        precondition: preconditionOf(request),
         rename: request.query.rename === 'true',
       });
       return answers.answer(request, reply, stored);
@@ -211,7 +211,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
         project,
         params.connection,
         connectionCaller(request),
-        ifMatchOf(request).ifMatch,
+        preconditionOf(request),
       );
       return answers.answer(request, reply, stored);
     },

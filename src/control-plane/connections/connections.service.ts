@@ -5,6 +5,7 @@ import { createReadAudit, recordAudit } from '../audit/audit.service.ts';
 import type { Access } from '../auth/access.ts';
 import type { Caller } from '../auth/caller.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
+import type { Precondition } from '../server/entity-tag.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Database, Queries, Transaction } from '../store/database.ts';
 import type { Sealer } from '../store/sealing.ts';
@@ -32,6 +33,7 @@ import {
 import {
   type ConnectionRow,
   connectionsOfProject,
+  entityTag,
   findConnection,
   insertConnection,
   markDeleted,
@@ -139,11 +141,10 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     pathName: string,
     body: unknown,
     caller: ConnectionCaller,
-    options: { ifMatch?: string; rename?: boolean } = {},
+    options: { precondition: Precondition; rename: boolean },
   ): Promise<Stored> {
     return withCurrent(
       () => needForWrite(project, pathName),
-      options.ifMatch,
       async (current) => {
         requireManage(caller, project, current.name, JSON.parse(current.environments));
         const draft = await check(
@@ -155,6 +156,7 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           options.rename,
         );
         requireManage(caller, project, draft.config['name'] as string, listedEnvironments(draft.config));
+        options.precondition(entityTag(current));
         const { row, opened } = rowOf(
           project,
           current.id,
@@ -177,13 +179,13 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
     project: ProjectRow,
     pathName: string,
     caller: ConnectionCaller,
-    ifMatch?: string,
+    precondition: Precondition,
   ): Promise<Stored> {
     return withCurrent(
       () => needForWrite(project, pathName),
-      ifMatch,
       async (current) => {
         requireManage(caller, project, current.name, JSON.parse(current.environments));
+        precondition(entityTag(current));
         const watch = await writes.watched(current, false, async (tx) => {
           if (!(await markDeleted(tx, current.id, current.revision, Date.now()))) return false;
           await deployments.hostKeys.forget(tx, current);

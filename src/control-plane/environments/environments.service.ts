@@ -3,7 +3,7 @@ import { AppError } from '../../errors.ts';
 import { recordAudit } from '../audit/audit.service.ts';
 import type { Caller } from '../auth/caller.ts';
 import { hashToken, makeToken } from '../auth/token-format.ts';
-import type { Precondition } from '../server/entity-tag.ts';
+import { contentTag, type Precondition } from '../server/entity-tag.ts';
 import { createTurns } from '../server/one-at-a-time.ts';
 import type { Database, Transaction } from '../store/database.ts';
 import type { Tables } from '../store/tables.ts';
@@ -120,7 +120,7 @@ export async function createEnvironments(db: Database): Promise<Environments> {
     update: (caller, name, input, precondition) =>
       inTurn(async () => {
         const before = existing(name);
-        precondition(viewOfEnvironment(before));
+        precondition(contentTag(viewOfEnvironment(before)));
         const after: EnvironmentRow = {
           ...before,
           description: input.description === undefined ? before.description : input.description,
@@ -143,7 +143,7 @@ export async function createEnvironments(db: Database): Promise<Environments> {
       inTurn(async () => {
         const row = existing(name);
         const { id } = row;
-        precondition(viewOfEnvironment(row));
+        precondition(contentTag(viewOfEnvironment(row)));
         await db.write(async (tx) => {
           const projects = await tx.all<{ name: string }>(
             'select p.name from projects p join project_environments e on e.project_id = p.id where e.environment_id = $1 order by p.name limit 10',

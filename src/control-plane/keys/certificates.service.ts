@@ -55,7 +55,7 @@ export function createCertificates(parts: {
     expiresAt: row.expires_at === null ? null : new Date(row.expires_at).toISOString(),
   });
 
-  const tagged = (row: CertificateRow) => ({ ...viewOf(row), version: row.version });
+  const tagOf = (row: CertificateRow) => contentTag({ ...viewOf(row), version: row.version });
 
   async function check(
     project: ProjectRow,
@@ -121,7 +121,7 @@ export function createCertificates(parts: {
 
     async get(_principal, project, name) {
       const row = await writes.find(db, project, name);
-      return { view: viewOf(row), tag: contentTag(tagged(row)) };
+      return { view: viewOf(row), tag: tagOf(row) };
     },
 
     async create(caller, project, input) {
@@ -155,12 +155,12 @@ export function createCertificates(parts: {
       const redeployment = await writes.update(caller, project, { name, newName: input.name }, async (tx) => {
         await writes.hold(tx, project, name);
         const stored = await writes.find(tx, project, name);
-        precondition(tagged(stored));
         const pem = input.pemEncodedFile ?? stored.pem;
         const isKept = input.pemEncodedFile === null || input.pemEncodedFile === undefined;
         const before = JSON.parse(stored.environments) as string[];
         const isMoved = pem !== stored.pem || JSON.stringify(environments) !== JSON.stringify(before);
         if (isMoved) demandEnvironments(caller, project, before, environments);
+        precondition(tagOf(stored));
         await tx.run(
           `update certificates set name = $1, description = $2, alias = $3, environments = $4, pem = $5, contents = $6,
             expires_at = $7, version = version + 1, updated_at = $8 where id = $9`,
@@ -185,8 +185,8 @@ export function createCertificates(parts: {
     remove(caller, project, name, precondition) {
       return writes.remove(caller, project, name, async (tx) => {
         const stored = await writes.find(tx, project, name);
-        precondition(tagged(stored));
         demandEnvironments(caller, project, JSON.parse(stored.environments) as string[]);
+        precondition(tagOf(stored));
       });
     },
   };

@@ -115,7 +115,7 @@ export function createKeystores(parts: {
     };
   }
 
-  const tagged = (stored: Stored) => ({ ...viewOf(stored), version: stored.row.version });
+  const tagOf = (stored: Stored) => contentTag({ ...viewOf(stored), version: stored.row.version });
 
   const openFile = (projectId: string, row: FileRow): Omit<CheckedFile, 'entries'> => ({
     type: row.type as KeystoreType,
@@ -276,7 +276,7 @@ export function createKeystores(parts: {
 
     async get(_principal, project, name) {
       const stored = await load(db, project, name);
-      return { view: viewOf(stored), tag: contentTag(tagged(stored)) };
+      return { view: viewOf(stored), tag: tagOf(stored) };
     },
 
     async create(caller, project, input) {
@@ -297,10 +297,10 @@ export function createKeystores(parts: {
     async update(caller, project, name, input, precondition: Precondition): Promise<NamedChange> {
       for (let attempt = 0; attempt < attempts; attempt++) {
         const stored = await load(db, project, name);
-        precondition(tagged(stored));
         const { files, warnings } = await check(project, input, stored.files);
         const changed = changedIn(project.id, stored.files, files);
         demandEnvironments(caller, project, changed);
+        precondition(tagOf(stored));
         const redeployment = await writes.update(
           caller,
           project,
@@ -324,8 +324,8 @@ export function createKeystores(parts: {
     remove(caller, project, name, precondition) {
       return writes.remove(caller, project, name, async (tx) => {
         const stored = await load(tx, project, name);
-        precondition(tagged(stored));
         demandEnvironments(caller, project, [...stored.files.keys()]);
+        precondition(tagOf(stored));
       });
     },
   };

@@ -5,7 +5,7 @@ import type { Access } from '../auth/access.ts';
 import type { Caller } from '../auth/caller.ts';
 import type { Permission, Principal, Scope } from '../auth/permissions.ts';
 import { projectNotFound } from '../server/access-hook.ts';
-import type { Precondition } from '../server/entity-tag.ts';
+import { contentTag, type Precondition } from '../server/entity-tag.ts';
 import { createTurns } from '../server/one-at-a-time.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { Database, Transaction } from '../store/database.ts';
@@ -119,7 +119,6 @@ export async function createProjects(
       inTurn(async () => {
         const before = byId.get(project.id);
         if (!before) throw projectNotFound(project.name);
-        precondition(viewOfProject(before));
         const after = await db.write(async (tx) => {
           const next: ProjectRow = {
             ...before,
@@ -143,6 +142,7 @@ export async function createProjects(
             if (await sendsHiddenVariable(tx, project.id))
               demand('VARIABLES:MANAGE', { project: project.name });
           }
+          precondition(contentTag(viewOfProject(before)));
           await tx.run('update projects set description = $1 where id = $2', [next.description, next.id]);
           if (moved) {
             await tx.run('delete from project_environments where project_id = $1', [next.id]);
@@ -161,7 +161,7 @@ export async function createProjects(
       inTurn(async () => {
         const project = byName.get(name);
         if (!project) throw projectNotFound(name);
-        precondition(viewOfProject(project));
+        precondition(contentTag(viewOfProject(project)));
         await db.write(async (tx) => {
           if (!force) {
             const held = await tx.get(

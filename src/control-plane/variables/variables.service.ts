@@ -101,7 +101,7 @@ export function createVariables(parts: {
     };
   }
 
-  const tagOf = (view: VariableView, row: VariableRow) => contentTag({ ...view, version: row.version });
+  const tagOf = (view: VariableView, { row }: Stored) => contentTag({ ...view, version: row.version });
 
   /** What a body makes of the values that are stored; throws bad_request naming every fault. */
   function newValues(
@@ -224,7 +224,7 @@ export function createVariables(parts: {
     async get(principal, project, name) {
       const stored = await load(db, project, name);
       const view = viewOf(principal, project, stored);
-      return { view, tag: tagOf(view, stored.row) };
+      return { view, tag: tagOf(view, stored) };
     },
 
     async create(caller, project, input) {
@@ -255,7 +255,6 @@ export function createVariables(parts: {
       const redeployment = await writes.update(caller, project, { name, newName: input.name }, async (tx) => {
         await writes.hold(tx, project, name);
         const stored = await load(tx, project, name);
-        precondition({ ...viewOf(caller.principal, project, stored), version: stored.row.version });
         const values = newValues(project, input, stored.values);
         const changed = changedIn(project.id, stored.values, values);
         const shown = [...values].filter(
@@ -270,6 +269,7 @@ export function createVariables(parts: {
           ...changed,
           ...[...shown, ...led].map(([environment]) => environment),
         ]);
+        precondition(tagOf(viewOf(caller.principal, project, stored), stored));
         await tx.run(
           'update variables set name = $1, description = $2, version = version + 1, updated_at = $3, global = $4, allowed_hosts = $5 where id = $6',
           [
@@ -291,8 +291,8 @@ export function createVariables(parts: {
     remove(caller, project, name, precondition) {
       return writes.remove(caller, project, name, async (tx) => {
         const stored = await load(tx, project, name);
-        precondition({ ...viewOf(caller.principal, project, stored), version: stored.row.version });
         demandEnvironments(caller, project, [...stored.values.keys()]);
+        precondition(tagOf(viewOf(caller.principal, project, stored), stored));
       });
     },
   };

@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import type { DeploymentWatch } from '../deployments/deployment-watch.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
+import type { Events } from '../server/events.routes.ts';
 import type { Stored } from './connection-writes.ts';
 import { type ConnectionRow, entityTag } from './connections.store.ts';
 
@@ -34,6 +35,16 @@ export interface DeployQuery {
   prove?: 'true' | 'false';
 }
 
+/** What was done to a connection, as an event tells it. */
+export type ChangeAction =
+  | 'created'
+  | 'updated'
+  | 'deleted'
+  | 'restored'
+  | 'deployed'
+  | 'undeployed'
+  | 'host-key-trusted';
+
 /** A change that workers are to answer for. */
 interface Expected {
   row: ConnectionRow;
@@ -44,7 +55,32 @@ interface Expected {
 export type ChangeAnswers = ReturnType<typeof createChangeAnswers>;
 
 /** What is answered to a change: what the workers made of it, unless nobody wants to wait for them. */
-export function createChangeAnswers(deployments: Deployments, deployTimeoutMs: number) {
+export function createChangeAnswers(
+  { deployments, events }: { deployments: Deployments; events: Events },
+  deployTimeoutMs: number,
+) {
+  /** Gives the answer the tag of what stands now, and tells those who listen, before any worker is heard. */
+  function note(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    row: ConnectionRow,
+    action: ChangeAction,
+    renamedFrom?: string,
+  ): void {
+    reply.header('etag', entityTag(row));
+    const scope = { project: request.project.name, connection: row.name };
+    events.publish({
+      event: 'connection',
+      data: {
+        ...scope,
+        action,
+        ...(renamedFrom === undefined ? {} : { renamedFrom }),
+        by: request.principal.actor,
+      },
+      scope,
+    });
+  }
+
   /** Waits for the workers. */
   async function settle(query: DeployQuery, { row, watch, environments }: Expected) {
     return deployments.settle(watch, environments, {
@@ -58,10 +94,11 @@ export function createChangeAnswers(deployments: Deployments, deployTimeoutMs: n
   async function answer(
     request: FastifyRequest<{ Querystring: DeployQuery }>,
     reply: FastifyReply,
-    { row, warnings, deployed, watch }: Stored,
+    { row, warnings, deployed, watch, renamedFrom }: Stored,
+    action: ChangeAction,
   ): Promise<object> {
     const { query, project } = request;
-    reply.header('etag', entityTag(row));
+    note(request, reply, row, action, renamedFrom);
     const noted = warnings.length > 0 ? { warnings } : {};
     if (!deployed || query.async === 'true') {
       deployments.announce(watch);
@@ -74,7 +111,7 @@ export function createChangeAnswers(deployments: Deployments, deployTimeoutMs: n
     return { success: true, deploymentResult, ...noted };
   }
 
-  return { answer, settle };
+  return { note, answer, settle };
 }
 
 /** By which the outcome of a change can be found that was not waited for. */

@@ -12,7 +12,6 @@ import {
 } from './change-answers.ts';
 import { connectionCaller } from './connection-caller.ts';
 import type { Connections } from './connections.service.ts';
-import { entityTag } from './connections.store.ts';
 
 /** Where a connection is deployed, and its deployment by hand. */
 export function connectionDeploymentRoutes(
@@ -67,7 +66,7 @@ export function connectionDeploymentRoutes(
           connectionCaller(request),
         );
         const { row, watch } = deployed;
-        reply.header('etag', entityTag(row));
+        answers.note(request, reply, row, `${action}ed`);
         if (query.async === 'true') {
           deployments.announce(watch);
           return { success: true, deploymentId: deploymentId(row) };
@@ -117,7 +116,7 @@ export function connectionDeploymentRoutes(
         { fingerprint: body.fingerprint, environment: query.environment },
         connectionCaller(request),
       );
-      reply.header('etag', entityTag(deployed.row));
+      answers.note(request, reply, deployed.row, 'host-key-trusted');
       if (deployed.environments.length === 0 || query.async === 'true') {
         deployments.announce(deployed.watch);
         return { success: true };

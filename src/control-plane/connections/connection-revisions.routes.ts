@@ -97,7 +97,7 @@ export function revisionRoutes(
         connectionCaller(request),
         preconditionOf(request),
       );
-      return answers.answer(request, reply, stored);
+      return answers.answer(request, reply, stored, 'restored');
     },
   );
 }

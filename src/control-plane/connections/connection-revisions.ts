@@ -21,6 +21,7 @@ import {
   type ConnectionWrites,
   columnsOfConfig,
   isLive,
+  renaming,
   type Stored,
   withCurrent,
 } from './connection-writes.ts';
@@ -183,9 +184,10 @@ export function createConnectionRevisions({ db, sealer, access, checks, writes }
           updated_at: Date.now(),
         };
         const writeRow = replacing(current, row);
-        const details = { from: revisionNumber };
+        const renamed = renaming(current, row);
+        const details = { from: revisionNumber, ...renamed };
         const watch = await store(project, row, 'restore', caller, { references }, writeRow, details);
-        return watch && { row, warnings: [], deployed: isLive(row) || isLive(current), watch };
+        return watch && { row, warnings: [], deployed: isLive(row) || isLive(current), watch, ...renamed };
       },
     );
   }

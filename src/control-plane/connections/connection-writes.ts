@@ -25,6 +25,8 @@ export interface Stored {
   /** Whether workers hold it or held it, so that a deployment result belongs into the answer. */
   deployed: boolean;
   watch: DeploymentWatch;
+  /** Its name before, where it has another one now. */
+  renamedFrom?: string;
 }
 
 /** What a row opens to, as long as it is being stored. */
@@ -181,6 +183,11 @@ export async function persist<T>(attempt: () => Promise<T | undefined>, conteste
     if (done !== undefined) return done;
   }
   throw new AppError('unavailable', `${contested} is being changed by others all the time; try again`);
+}
+
+/** What a change has to tell of another name. */
+export function renaming(before: ConnectionRow, after: ConnectionRow): Pick<Stored, 'renamedFrom'> {
+  return foldName(before.name) === foldName(after.name) ? {} : { renamedFrom: before.name };
 }
 
 /** Runs `change` on the row as it stands, again when somebody else was faster (unless its precondition forbids that). */

@@ -157,7 +157,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     async (request, reply) => {
       const { project, params, body } = request;
       const stored = await connections.create(project, params.connection, body, connectionCaller(request));
-      return answers.answer(request, reply, stored);
+      return answers.answer(request, reply, stored, 'created');
     },
   );
 
@@ -182,7 +182,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
         precondition: preconditionOf(request),
         rename: request.query.rename === 'true',
       });
-      return answers.answer(request, reply, stored);
+      return answers.answer(request, reply, stored, 'updated');
     },
   );
 
@@ -213,7 +213,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
         connectionCaller(request),
         preconditionOf(request),
       );
-      return answers.answer(request, reply, stored);
+      return answers.answer(request, reply, stored, 'deleted');
     },
   );
 

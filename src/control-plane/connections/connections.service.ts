@@ -27,6 +27,7 @@ import {
   isLive,
   nameTaken,
   persist,
+  renaming,
   type Stored,
   withCurrent,
 } from './connection-writes.ts';
@@ -165,12 +166,12 @@ export function createConnections({ db, sealer, access, deployments }: Parts) {
           current.created_at,
           Date.now(),
         );
-        const renamed = foldName(row.name) !== foldName(current.name);
+        const renamed = renaming(current, row);
         const content = { references: draft.references, held: { opened, accepted: draft.accepted } };
-        const details = renamed ? { renamedFrom: current.name } : undefined;
         const writeRow = writes.replacing(current, row);
-        const watch = await store(project, row, 'update', caller, content, writeRow, details);
-        return watch && { row, warnings: draft.warnings, deployed: isLive(row) || isLive(current), watch };
+        const watch = await store(project, row, 'update', caller, content, writeRow, renamed);
+        const deployed = isLive(row) || isLive(current);
+        return watch && { row, warnings: draft.warnings, deployed, watch, ...renamed };
       },
     );
   }

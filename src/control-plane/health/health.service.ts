@@ -13,16 +13,23 @@ type MinuteRow = Omit<Tables['health_minutes'], 'connection_id' | 'environment_i
   environment: string;
 };
 
-/** Stores a worker's reports; the counters of a minute replace what it said of that minute before. */
+/**
+ * Stores a worker's reports; the counters of a minute replace what it said of that minute before. Answers,
+ * where somebody listens, those that tell of another state than the one before them.
+ */
 export async function recordHealth(
   db: Database,
   worker: ConnectedWorker,
   reports: HealthReport[],
-): Promise<void> {
+  isHeard: boolean,
+): Promise<HealthReport[]> {
   const usable = reports.filter(({ state, minute }) => states.has(state) && Number.isSafeInteger(minute));
-  if (usable.length === 0) return;
+  if (usable.length === 0) return [];
   const store = async (tx: Transaction) => {
-    for (const { connection, minute, state, since, lastError, operations, figures } of usable)
+    const turned: HealthReport[] = [];
+    for (const report of usable) {
+      const { connection, minute, state, since, lastError, operations, figures } = report;
+      if (isHeard && (await hasTurned(tx, worker, report))) turned.push(report);
       await tx.run(
         `insert into health_minutes (connection_id, worker_id, environment_id, minute, state, since, error_code,
             error_message, error_at, ok, failed, total_ms, max_ms, figures)
@@ -47,8 +54,22 @@ export async function recordHealth(
           JSON.stringify(figures ?? {}),
         ],
       );
+    }
+    return turned;
   };
-  await db.write(store, { durable: false });
+  return db.write(store, { durable: false });
+}
+
+async function hasTurned(
+  tx: Transaction,
+  worker: ConnectedWorker,
+  { connection, state, since }: HealthReport,
+): Promise<boolean> {
+  const before = await tx.get<{ since: number }>(
+    'select since from health_minutes where connection_id = $1 and worker_id = $2 order by minute desc limit 1',
+    [connection, worker.id],
+  );
+  return before ? since > before.since : state !== 'unknown';
 }
 
 /** What each worker sees of a connection: now, and minute by minute over the last 24 hours. */

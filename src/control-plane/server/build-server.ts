@@ -50,7 +50,7 @@ import { consoleRoutes } from './console.routes.ts';
 import { type Demo, demoRoutes } from './demo.routes.ts';
 import { docsRoutes } from './docs.routes.ts';
 import { answerBadPath, answerMalformedHttp, registerErrorHandler } from './error-handler.ts';
-import { publishEvents } from './event-sources.ts';
+import { publishEvents, publishHealth } from './event-sources.ts';
 import { Events, eventRoutes } from './events.routes.ts';
 import { purgeIdempotency, registerIdempotency } from './idempotency.ts';
 import { registerInStep } from './in-step.ts';
@@ -125,11 +125,18 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
     secretsDirectory: options.secretsDirectory,
   });
 
+  const events = new Events();
   const hub = new WorkerHub({
     db,
     workers,
     deployments,
-    recordHealth: (worker, reports) => recordHealth(db, worker, reports),
+    recordHealth: async (worker, reports) =>
+      publishHealth(
+        events,
+        { db, projects },
+        worker,
+        await recordHealth(db, worker, reports, events.listenerCount('event') > 0),
+      ),
     recordHostKeys: (worker, sightings) => deployments.hostKeys.record(worker, sightings),
     usageTokens: (environment) => usageTokens(environment, access, (name) => projects.find(name)),
     log,
@@ -176,11 +183,10 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   refreshTokensAfterChanges(app, hub);
 
   const deployTimeoutMs = options.deployTimeoutMs ?? 10_000;
-  const events = new Events();
   publishEvents(events, { db, app, deployments, workers, projects });
 
   systemRoutes(app, { db, isReady: () => ready });
-  const answers = createChangeAnswers(deployments, deployTimeoutMs);
+  const answers = createChangeAnswers({ deployments, events }, deployTimeoutMs);
   connectionRoutes(app, { db, access, connections, workers, answers });
   connectionDeploymentRoutes(app, { connections, deployments, answers });
   revisionRoutes(app, { connections, answers });

@@ -46,6 +46,8 @@ export function eventRoutes(
       schema: {
         tags: ['events'],
         summary: 'Server-sent events of changes, deployments and health, for what the token may see',
+        description:
+          '`connection`, `project`, `keystore`, `certificate` and `variable` tell of a change and whose it was, `deployment` of a step that a worker took with a revision, `health` of a connection that came into another state on a worker, `expiry` of what ends soon; for ADMIN, `worker` tells who came and went. None holds a secret. What was said while nobody listened is not said again: read the state after you have connected.',
         querystring: Type.Object({ project: Type.Optional(Type.String({ maxLength: 255 })) }),
       },
     },

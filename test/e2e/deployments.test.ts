@@ -443,6 +443,18 @@ describe('the stream of a worker', () => {
     assert.equal(stranger.closed?.code, 4400);
   });
 
+  test('the list of workers is searched, sorted and paged', async () => {
+    for (const name of ['b-2', 'a-1', 'b-1']) await ScriptedWorker.connect(plugboard, name);
+    const names = async (query: string) => {
+      const url = `/apiops/environments/production/workers/?${query}`;
+      const { resultList, resultCount } = (await plugboard.call('GET', url)).body;
+      return [resultCount, ...resultList.map(({ name }: { name: string }) => name)];
+    };
+    assert.deepEqual(await names(''), [3, 'a-1', 'b-1', 'b-2']);
+    assert.deepEqual(await names('q=B-&sort=name,desc'), [2, 'b-2', 'b-1']);
+    assert.deepEqual(await names('size=2&page=2'), [3, 'b-2']);
+  });
+
   test('another worker of the same name takes its place', async () => {
     const first = await ScriptedWorker.connect(plugboard, 'same');
     await ScriptedWorker.connect(plugboard, 'same');

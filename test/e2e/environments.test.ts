@@ -172,3 +172,30 @@ describe('one definition in three environments', () => {
     assert.equal((await send('test')).status, 200);
   });
 });
+
+describe('an environment that its project has left', () => {
+  it('stays in what Get returns, and Update accepts it there, and in no other connection', async () => {
+    const app = await startPlugboard({ withWorker: false });
+    try {
+      await app.ok('POST', '/apiops/environments/', { name: 'test', type: 'TEST' });
+      await app.ok('PUT', `${base}/`, { environments: ['production', 'test'] });
+      const one = `${base}/connections/hook/`;
+      const hook = { type: 'webhook', name: 'hook', fullUrl: 'http://127.0.0.1:9/', environments: ['test'] };
+      await app.ok('POST', `${one}?async=true`, hook);
+      await app.ok('PUT', `${base}/`, { environments: ['production'] });
+      const stored = (await app.call('GET', one)).body.resultList[0];
+      assert.deepEqual(stored.environments, ['test']);
+      await app.ok('PUT', `${one}?async=true`, stored);
+      assert.deepEqual((await app.call('GET', one)).body.resultList[0], stored);
+      const other = await app.call('POST', `${base}/connections/other/?async=true`, {
+        ...hook,
+        name: 'other',
+      });
+      assert.deepEqual([other.status, other.body.validation_errors[0].field], [400, 'environments[0]']);
+      const wider = await app.call('PUT', one, { ...stored, environments: ['test', 'elsewhere'] });
+      assert.deepEqual([wider.status, wider.body.validation_errors[0].field], [400, 'environments[1]']);
+    } finally {
+      await app.stop();
+    }
+  });
+});

@@ -46,6 +46,21 @@ describe('revisions', () => {
     assert.ok(Date.parse(third.at) <= Date.now());
   });
 
+  test('page by page, the last one of a page with what it changed', async () => {
+    const page = async (query: string) => (await plugboard.call('GET', `${one}revisions/?${query}`)).body;
+    const all = await page('');
+    const [first, second] = [await page('size=2'), await page('size=2&page=2')];
+    assert.deepEqual([...first.resultList, ...second.resultList], all.resultList);
+    assert.deepEqual(
+      [first, second].map(({ resultList, resultCount }) => [resultList.length, resultCount]),
+      [
+        [2, 3],
+        [1, 3],
+      ],
+    );
+    assert.equal((await plugboard.call('GET', `${one}revisions/?size=0`)).status, 400);
+  });
+
   test('one of them, secrets null, with the diff to the one before', async () => {
     const { body: answer, text } = await plugboard.call('GET', `${one}revisions/2/`);
     const [second] = answer.resultList;

@@ -79,10 +79,11 @@ export function createBodyChecks({ db, sealer, access }: { db: Database; sealer:
         });
     }
     const parsed = parseConnection(definition, given, stored ? { stored: stored.config } : {});
-    if (!parsed.ok) throw invalid([...faults, ...parsed.faults, ...environmentFaults(project, given)]);
+    if (!parsed.ok)
+      throw invalid([...faults, ...parsed.faults, ...environmentFaults(project, given, stored?.config)]);
     const config = parsed.config as Config;
     const warnings = [...parsed.warnings];
-    faults.push(...environmentFaults(project, config));
+    faults.push(...environmentFaults(project, config, stored?.config));
     const resolver = createResolver(db, sealer);
     const references = findReferences(definition, config);
     if (references.variables.length > 0) {
@@ -287,8 +288,10 @@ export function listedEnvironments(config: Config): string[] {
   return (config['environments'] ?? []) as string[];
 }
 
-export function environmentFaults(project: ProjectRow, config: Config): FieldFault[] {
-  const known = (name: string) => project.environments.includes(name);
+export function environmentFaults(project: ProjectRow, config: Config, stored?: Config): FieldFault[] {
+  // What Get returns Update accepts, also when the project has left an environment since.
+  const kept = stored ? [...listedEnvironments(stored), stored['selectedEnvironmentId']] : [];
+  const known = (name: string) => project.environments.includes(name) || kept.includes(name);
   const say = (name: string) =>
     `'${name}' is not an environment of project '${project.name}' (${project.environments.join(', ') || 'it has none'})`;
   const listed: unknown[] = Array.isArray(config['environments']) ? config['environments'] : [];

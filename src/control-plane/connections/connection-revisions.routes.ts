@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import { preconditionOf } from '../server/entity-tag.ts';
+import { pageOf, pageQuery } from '../server/list-query.ts';
 import {
   type ChangeAnswers,
   connectionParams,
@@ -22,7 +23,7 @@ export function revisionRoutes(
   app: FastifyInstance,
   { connections: { revisions: history }, answers }: { connections: Connections; answers: ChangeAnswers },
 ): void {
-  app.get<{ Params: { project: string; connection: string } }>(
+  app.get<{ Params: { project: string; connection: string }; Querystring: { page?: string; size?: string } }>(
     `${oneConnection}revisions/`,
     {
       config: { access: { project: ['CONNECTIONS:VIEW'] } },
@@ -31,21 +32,21 @@ export function revisionRoutes(
         summary:
           'History with author, time and a diff without secrets, newest first; of a deleted connection too',
         params: connectionParams,
+        querystring: Type.Object(pageQuery),
       },
     },
     async (request) => {
-      const revisions = await history.list(request.project, request.params.connection);
-      const resultList = revisions
-        .map(({ revision, action, name, author, at, diff }) => ({
-          revision,
-          action,
-          name,
-          author,
-          at: new Date(at).toISOString(),
-          diff,
-        }))
-        .reverse();
-      return { success: true, resultList, resultCount: resultList.length };
+      const { project, params, query } = request;
+      const { revisions, count } = await history.list(project, params.connection, pageOf(query));
+      const resultList = revisions.map(({ revision, action, name, author, at, diff }) => ({
+        revision,
+        action,
+        name,
+        author,
+        at: new Date(at).toISOString(),
+        diff,
+      }));
+      return { success: true, resultList, resultCount: count };
     },
   );
 

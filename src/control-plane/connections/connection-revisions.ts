@@ -27,6 +27,7 @@ import {
 } from './connection-writes.ts';
 import {
   type ConnectionRow,
+  countRevisions,
   entityTag,
   findConnection,
   findDeletedConnection,
@@ -70,14 +71,17 @@ export function createConnectionRevisions({ db, sealer, access, checks, writes }
     };
   }
 
-  /** All revisions, oldest first, each with what it changed. */
+  /** A page of the revisions, newest first, each with what it changed; and how many there are. */
   async function list(
     project: ProjectRow,
     name: string,
-  ): Promise<(RevisionRow & { diff: RevisionDiff[] })[]> {
+    { page, size }: { page: number; size: number },
+  ): Promise<{ revisions: (RevisionRow & { diff: RevisionDiff[] })[]; count: number }> {
     const row = await latest(project, name);
-    const rows = await listRevisions(db, row.id);
-    return rows.map((revision, place) => withDiff(row, revision, rows[place - 1]));
+    // One more, for what the last one of the page changed.
+    const rows = await listRevisions(db, row.id, { limit: size + 1, offset: (page - 1) * size });
+    const revisions = rows.slice(0, size).map((revision, n) => withDiff(row, revision, rows[n + 1]));
+    return { revisions, count: await countRevisions(db, row.id) };
   }
 
   async function need(row: ConnectionRow, name: string, number: number): Promise<RevisionRow> {

@@ -139,11 +139,24 @@ export async function insertRevision(tx: Transaction, connectionId: string, row:
 const revisionColumns = 'revision, action, name, author, at, masked, sealed';
 
 /** All revisions, oldest first. */
-export function listRevisions(db: ReadOnly, connectionId: string) {
+/** The revisions of a connection, newest first. */
+export function listRevisions(
+  db: ReadOnly,
+  connectionId: string,
+  { limit, offset }: { limit: number; offset: number },
+) {
   return db.all<RevisionRow>(
-    `select ${revisionColumns} from revisions where connection_id = $1 order by revision`,
+    `select ${revisionColumns} from revisions where connection_id = $1 order by revision desc limit $2 offset $3`,
+    [connectionId, limit, offset],
+  );
+}
+
+export async function countRevisions(db: ReadOnly, connectionId: string): Promise<number> {
+  const counted = await db.get<{ count: number }>(
+    'select count(*) as count from revisions where connection_id = $1',
     [connectionId],
   );
+  return Number(counted!.count);
 }
 
 export function findRevision(db: ReadOnly, connectionId: string, revision: number) {

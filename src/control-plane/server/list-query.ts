@@ -61,14 +61,18 @@ export function listed<T extends object>(
       )
     : [...items];
   const sign = direction === 'desc' ? -1 : 1;
-  found.sort((a, b) =>
-    textOf(a[field]) < textOf(b[field]) ? -sign : textOf(a[field]) > textOf(b[field]) ? sign : 0,
-  );
+  found.sort((a, b) => sign * compare(a[field], b[field]));
   return {
     success: true,
     resultList: found.slice((page - 1) * size, page * size),
     resultCount: found.length,
   };
+}
+
+function compare(a: unknown, b: unknown): number {
+  if (typeof a === 'number' && typeof b === 'number') return a - b;
+  const [left, right] = [textOf(a), textOf(b)];
+  return left < right ? -1 : left > right ? 1 : 0;
 }
 
 function textOf(value: unknown): string {

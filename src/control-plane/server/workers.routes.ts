@@ -1,9 +1,10 @@
 import type { FastifyInstance } from 'fastify';
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { AppError } from '../../errors.ts';
 import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
 import type { Environments } from '../environments/environments.service.ts';
 import type { Database } from '../store/database.ts';
+import { listed, listQuery } from './list-query.ts';
 
 interface WorkerRow {
   id: string;
@@ -19,7 +20,7 @@ export function workerRoutes(
   app: FastifyInstance,
   { db, environments, workers }: { db: Database; environments: Environments; workers: ConnectedWorkers },
 ): void {
-  app.get<{ Params: { environment: string } }>(
+  app.get<{ Params: { environment: string }; Querystring: Static<typeof listQuery> }>(
     '/apiops/environments/:environment/workers/',
     {
       config: { access: 'admin' },
@@ -27,6 +28,7 @@ export function workerRoutes(
         tags: ['environments'],
         summary: 'Workers of an environment',
         params: Type.Object({ environment: Type.String() }),
+        querystring: listQuery,
       },
     },
     async (request) => {
@@ -39,7 +41,7 @@ export function workerRoutes(
       );
       const connected = new Map(workers.of(name).map((worker) => [worker.id, worker]));
       const behind = await Promise.all(rows.map((row) => changesAfter(db, environment.id, row.cursor)));
-      const resultList = rows.map((row, index) => ({
+      const items = rows.map((row, index) => ({
         id: row.id,
         name: row.name,
         version: row.version,
@@ -50,7 +52,10 @@ export function workerRoutes(
         sequence: row.cursor,
         behind: behind[index],
       }));
-      return { success: true, resultList, resultCount: resultList.length };
+      return listed(items, request.query, {
+        searched: ['name', 'version'],
+        sortable: ['name', 'version', 'connected', 'firstSeen', 'lastSeen', 'sequence', 'behind'],
+      });
     },
   );
 }

@@ -393,6 +393,8 @@ test('security 15: a write repeated under its key is done once, answers without 
   );
   assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200]);
   assert.equal(new Set(answers.map(({ text }) => text)).size, 1);
+  const tags = new Set(answers.map(({ headers }) => headers.get('etag')));
+  assert.deepEqual([...tags], [(await call('GET', path)).headers.get('etag')]);
   assert.equal((await call('GET', `${path}revisions/`)).body.resultCount, 1);
   const another = await call('POST', `${path}?async=true`, mail('once', { port: 10 }), { headers });
   assert.equal(another.status, 422);

@@ -117,8 +117,10 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
         );
       }
       reply.code(Number(row.status)).header('idempotency-replayed', 'true');
-      if (row.body === '') reply.send('');
-      else reply.type('application/json; charset=utf-8').send(sealer.open(row.body, sealedPlace(place)));
+      const [etag, text] = readKept(sealer.open(row.body, sealedPlace(place)));
+      if (etag !== '') reply.header('etag', etag);
+      if (text === '') reply.send('');
+      else reply.type('application/json; charset=utf-8').send(text);
       return true;
     }
   }
@@ -141,11 +143,12 @@ export function registerIdempotency(app: FastifyInstance, db: Database, sealer: 
     try {
       const status = reply.statusCode;
       if (isFinal(status)) {
-        const body = withoutSecrets(payload, request.routeOptions.config.oneTimeSecrets ?? []);
+        const text = withoutSecrets(payload, request.routeOptions.config.oneTimeSecrets ?? []);
+        const body = sealer.seal(`${reply.getHeader('etag') ?? ''}\n${text}`, sealedPlace(place));
         await db.write((tx) =>
           tx.run(
             'update idempotency set status = $1, body = $2 where principal = $3 and key = $4 and method = $5 and path = $6',
-            [status, body === '' ? '' : sealer.seal(body, sealedPlace(place)), principal, key, method, path],
+            [status, body, principal, key, method, path],
           ),
         );
       } else {
@@ -195,6 +198,12 @@ export function purgeIdempotency(db: Database, now: number = Date.now()): Promis
 /** Where a remembered answer is sealed. Results of operations are nobody's to read in the database; the hash of a body would let a secret in it be guessed. */
 export function sealedPlace({ principal, key, method, path }: Place): SealedPlace {
   return { project: principal, connection: key, field: `${method} ${path}` };
+}
+
+/** What `keep` sealed: the entity tag in its first line, which may be empty, and the answer. */
+function readKept(kept: string): [etag: string, text: string] {
+  const end = kept.indexOf('\n');
+  return [kept.slice(0, end), kept.slice(end + 1)];
 }
 
 type Run = Pick<Parameters<Parameters<Database['write']>[0]>[0], 'run'>;

@@ -184,6 +184,35 @@ test('a control plane of another epoch replaces everything', async () => {
   assert.deepEqual(plane.of('hello')[2]!.cursor, { epoch: 'e2', seq: 1 });
 });
 
+test('between the welcome of another epoch and its snapshot nothing is told, and nothing lost', async () => {
+  const snapshot = newSnapshot();
+  const first = await setUp({ snapshot });
+  await first.plane.hellos(1);
+  first.plane.send({ kind: 'snapshot', epoch: 'e1', seq: 9, items: [desired('a', 5)] });
+  await first.plane.reached('a', 'valid 5');
+  await first.worker.stop(0);
+
+  const plane = createScriptedControlPlane({ epoch: 'e2' });
+  const { worker, fake } = await setUp({ snapshot }, plane);
+  await plane.hellos(1);
+  await until(() => worker.isConnected);
+  assert.equal(fake.clients.length, 0);
+  // The stream ends before the snapshot: the state of the file still serves.
+  plane.away = true;
+  plane.close();
+  await until(() => fake.clients.length === 1);
+  plane.away = false;
+  await plane.hellos(2);
+  assert.deepEqual(plane.of('hello')[1]!.cursor, { epoch: 'e1', seq: 9 });
+  await until(() => worker.isConnected);
+  plane.send({ kind: 'prove', items: [{ connection: 'a', revision: 5 }] });
+  await sleep(100);
+  assert.deepEqual(plane.steps('a'), []);
+  plane.send({ kind: 'snapshot', epoch: 'e2', seq: 2, items: [desired('a', 3)] });
+  await plane.reached('a', 'valid 3');
+  assert.ok(!plane.steps('a').some((step) => step.endsWith(' 5')), plane.steps('a').join());
+});
+
 test('a delta of another epoch without its snapshot is refused and everything asked for', async () => {
   const { plane } = await setUp();
   await plane.hellos(1);

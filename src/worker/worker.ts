@@ -330,8 +330,8 @@ export class Worker {
     this.#environment = message.environment;
     this.#heardAt = Date.now();
     this.#options.log.info({ environment: message.environment }, 'connected to the control plane');
+    // Of another epoch, it is kept until the snapshot is here: the stream may end before.
     if (this.#held?.cursor.epoch === message.epoch) this.#applyHeld();
-    this.#held = undefined;
     if (this.#cursor?.epoch === message.epoch) {
       // Verdicts that were on their way when the last stream ended may be lost.
       for (const verdict of this.connections.verdicts()) this.#noteVerdict(verdict);
@@ -341,6 +341,7 @@ export class Worker {
   }
 
   #applySnapshot({ epoch, seq, items }: Extract<ToWorker, { kind: 'snapshot' }>): void {
+    this.#held = undefined;
     this.#desired = new Map(items.map((item) => [item.connection, item]));
     this.#cursor = { epoch, seq };
     this.#handOver({ kind: 'received', seq });
@@ -350,10 +351,11 @@ export class Worker {
 
   #applyDelta({ seq, put, remove }: Extract<ToWorker, { kind: 'delta' }>): void {
     const { epoch } = this.#welcome!;
-    this.#cursor ??= { epoch, seq: 0 };
+    this.#cursor ??= this.#held?.cursor ?? { epoch, seq: 0 };
     if (this.#cursor.epoch !== epoch) {
       // What we hold belongs to another history: ask for everything.
       this.#cursor = undefined;
+      this.#held = undefined;
       throw new Error('a delta came before the snapshot of a new epoch');
     }
     if (seq >= this.#cursor.seq) {
@@ -425,6 +427,8 @@ export class Worker {
   }
 
   #noteVerdict(verdict: Verdict): void {
+    // What is held is of another history until the snapshot is here, which has every verdict told anew.
+    if (this.#welcome && this.#cursor && this.#cursor.epoch !== this.#welcome.epoch) return;
     this.#reports.note(verdict);
     if (verdict.step === 'refused' || verdict.step === 'valid') this.#saveSoon();
   }

@@ -149,7 +149,6 @@ export type TestApp = Awaited<ReturnType<typeof startTestApp>>;
 function counted(db: Database, count: () => void): Database {
   return {
     dialect: db.dialect,
-    epoch: db.epoch,
     builder: db.builder,
     all: (sql, values) => {
       count();

@@ -274,11 +274,6 @@ export class Deployments extends EventEmitter<{
     this.emit('verdicts', { worker, verdicts });
   }
 
-  /** Whether anything was committed after `seq`, by whomever. */
-  async hasChangedSince(seq: number): Promise<boolean> {
-    return (await newestSequence(this.#parts.db)) > seq;
-  }
-
   /** What an environment has to be told after `seq`; at most a frame's worth. */
   async changesSince(
     environment: { id: string; name: string },

@@ -17,6 +17,7 @@ import { loggableError } from '../../loggable-error.ts';
 import type { ConnectedWorker, ConnectedWorkers } from '../deployments/connected-workers.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
 import type { Database } from '../store/database.ts';
+import { type Position, positionAfter, positionOf } from '../store/epoch.ts';
 import type { Logger } from './logger.ts';
 import { ProofSchedule } from './proof-schedule.ts';
 import { VerdictInbox } from './verdict-inbox.ts';
@@ -37,6 +38,8 @@ interface PendingRequest {
 interface Session extends ConnectedWorker {
   enrollmentId: string;
   channel: Channel;
+  /** The database's when the worker was welcomed. */
+  epoch: string;
   /** Position the worker has been brought to; null: it needs a snapshot. */
   cursor: number | null;
   /** Still on its first catch-up, which carries last good revisions. */
@@ -63,6 +66,8 @@ export interface RequestOptions {
   onStage?: (stage: StageResult) => void;
 }
 
+type Hello = Extract<FromWorker, { kind: 'hello' }>;
+
 type WorkerRequest =
   | Omit<Extract<ToWorker, { kind: 'test' }>, 'request'>
   | Omit<Extract<ToWorker, { kind: 'operate' }>, 'request'>;
@@ -75,6 +80,8 @@ const helloTimeoutMs = 10_000;
 const lastSeenIntervalMs = 5_000;
 /** What a worker gets beyond a request's own deadline to say that it passed. */
 const answerGraceMs = 2_000;
+/** RFC 6455's registry: the service restarts, come again. */
+const restartCode = 1012;
 
 /** Feeds the connected workers what changed, and carries requests to them and answers back. */
 export class WorkerHub {
@@ -146,15 +153,12 @@ export class WorkerHub {
       }
       greeted = true;
       clearTimeout(timer);
-      this.#register(
-        enrollment.environment.id,
-        message.name.slice(0, 255),
-        String(message.version).slice(0, 64),
-      ).then(
-        (id) => {
+      this.#register(enrollment.environment.id, message).then(
+        (registered) => {
+          if (registered.wentBack) this.#beginAgain(registered.epoch, message.name);
           if (this.#closed) channel.close(1001, 'shutting down');
           else if (open) {
-            session = this.#session(channel, enrollment, message, id);
+            session = this.#session(channel, enrollment, message, registered);
             this.#join(session);
           }
         },
@@ -169,10 +173,10 @@ export class WorkerHub {
   #session(
     channel: Channel,
     enrollment: Enrollment,
-    hello: Extract<FromWorker, { kind: 'hello' }>,
-    id: string,
+    hello: Hello,
+    { id, epoch }: { id: string; epoch: string },
   ): Session {
-    const resumes = hello.cursor?.epoch === this.#parts.db.epoch && Number.isSafeInteger(hello.cursor.seq);
+    const cursor = cursorOf(hello);
     const session: Session = {
       id,
       name: hello.name.slice(0, 255),
@@ -181,7 +185,8 @@ export class WorkerHub {
       connectedAt: Date.now(),
       enrollmentId: enrollment.id,
       channel,
-      cursor: resumes ? hello.cursor!.seq : null,
+      epoch,
+      cursor: cursor?.epoch === epoch ? cursor.seq : null,
       catchingUp: true,
       acknowledged: 0,
       verdicts: new VerdictInbox({
@@ -198,8 +203,8 @@ export class WorkerHub {
   }
 
   #join(session: Session): void {
-    const { db, workers, log, usageTokens } = this.#parts;
-    const { id, name, environment, version } = session;
+    const { workers, log, usageTokens } = this.#parts;
+    const { id, name, environment, version, epoch } = session;
     const earlier = this.#sessions.get(id);
     if (earlier) {
       earlier.channel.close(CLOSE_CODES.replaced, 'another worker of this name connected');
@@ -209,7 +214,7 @@ export class WorkerHub {
     this.#send(session, {
       kind: 'welcome',
       protocol: PROTOCOL_VERSION,
-      epoch: db.epoch,
+      epoch,
       environment: environment.name,
       worker: id,
     });
@@ -219,9 +224,12 @@ export class WorkerHub {
     this.#pump(environment, 'all');
   }
 
-  async #register(environmentId: string, name: string, version: string): Promise<string> {
+  #register(environmentId: string, hello: Hello): Promise<{ id: string; epoch: string; wentBack: boolean }> {
     const now = Date.now();
+    const name = hello.name.slice(0, 255);
+    const version = String(hello.version).slice(0, 64);
     return this.#parts.db.write(async (tx) => {
+      const { epoch, wentBack } = await positionAfter(tx, cursorOf(hello));
       const known = await tx.get<{ id: string }>(
         'select id from workers where environment_id = $1 and name = $2',
         [environmentId, name],
@@ -232,15 +240,33 @@ export class WorkerHub {
           now,
           known.id,
         ]);
-        return known.id;
+        return { id: known.id, epoch, wentBack };
       }
       const id = randomBytes(9).toString('base64url');
       await tx.run(
         'insert into workers (id, environment_id, name, version, first_seen, last_seen, connected, cursor) values ($1, $2, $3, $4, $5, $5, 1, 0)',
         [id, environmentId, name, version, now],
       );
-      return id;
+      return { id, epoch, wentBack };
     });
+  }
+
+  /** Those who are connected may hold what the database lost too: they come again, for a snapshot. */
+  #beginAgain(epoch: string, worker: string): void {
+    this.#parts.log.warn(
+      { worker, epoch },
+      'the database is older than what a worker was told: it was restored from a backup, and every worker gets a snapshot',
+    );
+    this.#endOthers(epoch);
+  }
+
+  /** Ends the streams of workers that were welcomed in another epoch. */
+  #endOthers(epoch: string): void {
+    for (const session of [...this.#sessions.values()])
+      if (session.epoch !== epoch) {
+        session.channel.close(restartCode, 'the database was restored');
+        this.#drop(session);
+      }
   }
 
   #drop(session: Session): void {
@@ -358,7 +384,7 @@ export class WorkerHub {
     for (const session of this.#sessions.values()) {
       if (session.environment.id !== environment.id) continue;
       if (audience === 'embedded' && !session.channel.direct) continue;
-      const key = `${session.cursor}:${session.catchingUp}`;
+      const key = `${session.epoch}:${session.cursor}:${session.catchingUp}`;
       const group = groups.get(key);
       if (group) group.push(session);
       else groups.set(key, [session]);
@@ -372,7 +398,7 @@ export class WorkerHub {
       if (cursor === null) {
         const snapshot = await deployments.snapshot(environment);
         upTo = snapshot.upTo;
-        frame = { kind: 'snapshot', epoch: db.epoch, seq: upTo, items: snapshot.items };
+        frame = { kind: 'snapshot', epoch: sessions[0]!.epoch, seq: upTo, items: snapshot.items };
       } else {
         const { put, remove, ...changes } = await deployments.changesSince(environment, cursor, catchingUp);
         upTo = changes.upTo;
@@ -463,12 +489,28 @@ export class WorkerHub {
       this.#send(session, { kind: 'tokens', tokens: this.#parts.usageTokens(session.environment.name) });
   }
 
-  /** Finds what was committed and not announced: its answer was lost, or what was to follow it failed. */
+  /**
+   * Finds what was committed and not announced (its answer was lost, or what was to follow it failed), and
+   * a database that was restored under us, or found so by another replica.
+   */
   async #lookForChanges(): Promise<void> {
-    const cursors = [...this.#sessions.values()].map(({ cursor }) => cursor ?? 0);
-    if (cursors.length === 0) return;
+    const { db } = this.#parts;
+    const told = [...this.#sessions.values()].map(({ name, epoch, cursor }) => ({
+      name,
+      epoch,
+      seq: cursor ?? 0,
+    }));
+    if (told.length === 0) return;
     try {
-      if (await this.#parts.deployments.hasChangedSince(Math.min(...cursors))) this.#pumpAll('all');
+      const { epoch, seq } = await positionOf(db);
+      const beyond = told.find((one) => one.epoch === epoch && one.seq > seq);
+      if (beyond) {
+        const now = await db.write((tx) => positionAfter(tx, beyond));
+        if (now.wentBack) this.#beginAgain(now.epoch, beyond.name);
+        return;
+      }
+      this.#endOthers(epoch);
+      if (told.some((one) => one.seq < seq)) this.#pumpAll('all');
     } catch (error) {
       this.#parts.log.warn({ err: loggableError(error) }, 'changes could not be looked for; trying again');
     }
@@ -506,6 +548,11 @@ export class WorkerHub {
       this.#drop(session);
     }
   }
+}
+
+/** Where a worker says that it stands; undefined when it holds nothing. */
+function cursorOf({ cursor }: Hello): Position | undefined {
+  return cursor && typeof cursor.epoch === 'string' && Number.isSafeInteger(cursor.seq) ? cursor : undefined;
 }
 
 function errorOf(failure: Failure): AppError {

@@ -43,8 +43,6 @@ export interface WriteOptions {
  */
 export interface Database extends Omit<Queries, 'run'> {
   readonly dialect: 'sqlite' | 'postgres';
-  /** Random id of this database's life: a restored or new one has another. */
-  readonly epoch: string;
   /**
    * Runs a job in a transaction and resolves after its commit. On SQLite the jobs that come together
    * share one. The job must await nothing but the transaction, and may run again: PostgreSQL can ask

@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import type { Database } from './database.ts';
+import { beginEpoch } from './epoch.ts';
 import { type Migration, migrations as ours } from './migrations/migrations.ts';
 
 /** Key of the advisory lock under which replicas migrate one after another. */
@@ -13,15 +13,11 @@ export async function migrate(database: Database, migrations: readonly Migration
   while (await migrateOnce(database, migrations));
 }
 
-/** Migrates and answers the epoch, made at the database's first start. */
-export async function establish(database: Database): Promise<string> {
+/** Migrates, and gives a database its epoch at its first start. */
+export async function establish(database: Database): Promise<void> {
   await migrate(database);
-  const read = () => database.get<{ value: string }>("select value from meta where key = 'epoch'");
-  if (!(await read())) {
-    const insert = "insert into meta (key, value) values ('epoch', $1) on conflict (key) do nothing";
-    await database.write((tx) => tx.run(insert, [randomUUID()]));
-  }
-  return (await read())!.value;
+  const begun = await database.get("select value from meta where key = 'epoch'");
+  if (!begun) await database.write(beginEpoch);
 }
 
 function migrateOnce(database: Database, migrations: readonly Migration[]): Promise<boolean> {

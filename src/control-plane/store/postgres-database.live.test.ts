@@ -5,6 +5,7 @@ import { startLostCommits } from '../../../test/services/lost-commit.ts';
 import { startPostgresql } from '../../../test/services/postgresql.ts';
 import { freePort, startOrSkip } from '../../../test/services/service.ts';
 import type { Database } from './database.ts';
+import { positionOf } from './epoch.ts';
 import { openDatabase } from './open-database.ts';
 import { audited, insertAudit, isAppError, storeSuite } from './store-suite.ts';
 
@@ -40,7 +41,8 @@ describe('PostgreSQL', async () => {
   it('is migrated by one of several replicas that start at once', async () => {
     const url = await newUrl();
     const replicas = await Promise.all([1, 2, 3].map(() => openDatabase({ url })));
-    assert.equal(new Set(replicas.map((replica) => replica.epoch)).size, 1);
+    const positions = await Promise.all(replicas.map(positionOf));
+    assert.equal(new Set(positions.map(({ epoch }) => epoch)).size, 1);
     const numbers = await Promise.all(
       replicas.flatMap((replica) =>
         Array.from({ length: 10 }, () => replica.write((tx) => tx.nextSequence())),

@@ -41,7 +41,7 @@ export async function openPostgresDatabase(url: string): Promise<Database> {
   const database = new PostgresDatabase(url, { max: poolSize, query_timeout: queryTimeoutMs });
   try {
     await migrate(migrating);
-    database.epoch = await establish(database);
+    await establish(database);
     return database;
   } catch (error) {
     await database.close();
@@ -56,7 +56,6 @@ export async function openPostgresDatabase(url: string): Promise<Database> {
 
 class PostgresDatabase implements Database {
   readonly dialect = 'postgres';
-  epoch = '';
   #builder: Kysely<Tables> | undefined;
   readonly #pool: pg.Pool;
   readonly #session: PostgresSession;

@@ -30,7 +30,7 @@ export async function openSqliteDatabase(dataDirectory: string): Promise<Databas
   const session = await openSession(dataDirectory);
   const database = new SqliteDatabase(session);
   try {
-    database.epoch = await establish(database);
+    await establish(database);
     await database.syncApart(join(dataDirectory, 'plugboard.db-wal'));
   } catch (error) {
     await database.close();
@@ -69,7 +69,6 @@ function notSynced(cause?: unknown): AppError {
 
 class SqliteDatabase implements Database {
   readonly dialect = 'sqlite';
-  epoch = '';
   #builder: Kysely<Tables> | undefined;
   readonly #session: SqliteSession;
   readonly #current = new AsyncLocalStorage<OpenTransaction>();

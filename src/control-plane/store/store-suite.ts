@@ -4,6 +4,7 @@ import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError, type ErrorCode } from '../../errors.ts';
 import { type Database, isUniqueViolation, type Transaction } from './database.ts';
+import { type Position, positionAfter, positionOf } from './epoch.ts';
 import { migrate } from './migrate.ts';
 import { migrations } from './migrations/migrations.ts';
 
@@ -402,10 +403,30 @@ export function storeSuite(create: () => Promise<Open>): void {
     it('keeps the epoch of a database, and gives another one its own', async () => {
       const { database, reopen } = await openNew();
       const other = await openNew();
-      assert.match(database.epoch, /^[\w-]{20,}$/);
-      assert.notEqual(other.database.epoch, database.epoch);
+      const { epoch } = await positionOf(database);
+      assert.match(epoch, /^[\w-]{20,}$/);
+      assert.notEqual((await positionOf(other.database)).epoch, epoch);
       await database.close();
-      assert.equal((await reopen()).epoch, database.epoch);
+      assert.equal((await positionOf(await reopen())).epoch, epoch);
+    });
+
+    it('begins a new epoch, once, when it lies before what somebody was told', async () => {
+      const { database, reopen } = await openNew();
+      for (let count = 0; count < 3; count++) await database.write((tx) => tx.nextSequence());
+      const { epoch, seq } = await positionOf(database);
+      assert.equal(seq, 3);
+      const after = (told?: Position) => database.write((tx) => positionAfter(tx, told));
+      for (const told of [undefined, { epoch, seq }, { epoch, seq: 0 }, { epoch: 'another', seq: 99 }])
+        assert.deepEqual(await after(told), { epoch, seq, wentBack: false });
+      const told = { epoch, seq: 4 };
+      const [one, ...others] = await Promise.all([after(told), after(told), after(told)]);
+      assert.equal(one!.seq, 3);
+      assert.notEqual(one!.epoch, epoch);
+      for (const other of others) assert.equal(other.epoch, one!.epoch);
+      assert.ok([one!, ...others].some(({ wentBack }) => wentBack));
+      assert.equal((await after(told)).wentBack, false);
+      await database.close();
+      assert.equal((await positionOf(await reopen())).epoch, one!.epoch);
     });
 
     it('migrates once', async () => {

@@ -10,6 +10,9 @@ export type UploadInput = InputOf<Operations['upload']>;
 /** What FTP and SFTP have in common. Paths are relative, normalised, below the working directory. */
 export interface FileSession extends PooledSession {
   list(path: string, maxEntries: number, signal: AbortSignal): Promise<ListOutput>;
+  /** Path of the temporary file of an upload that this session ended without removing. */
+  readonly leftover: string | undefined;
+  exists(path: string, signal: AbortSignal): Promise<boolean>;
   /** Writes under a temporary name, then renames. */
   upload(
     path: string,
@@ -24,4 +27,9 @@ export interface FileSession extends PooledSession {
   makeDirectory(path: string, parents: boolean, signal: AbortSignal): Promise<void>;
   /** One harmless request; answers what it told. */
   prove(signal: AbortSignal): Promise<string>;
+}
+
+/** Where the target of an upload waits while the new file takes its place; known by the upload's temporary name. */
+export function asideName(temporary: string): string {
+  return `${temporary}.before`;
 }

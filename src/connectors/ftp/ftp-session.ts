@@ -5,9 +5,9 @@ import { type ConnectionOptions, connect as connectTls, TLSSocket } from 'node:t
 import { Client, type FileInfo, type FTPContext, FTPError, type FTPResponse } from 'basic-ftp';
 import { AppError } from '../../errors.ts';
 import { abortError, type Network } from '../connector.ts';
-import type { Entry, FileSession, ListOutput } from './file-session.ts';
+import { asideName, type Entry, type FileSession, type ListOutput } from './file-session.ts';
 import { classifyFtpError } from './ftp-errors.ts';
-import { checkInside, join, splitPath } from './remote-path.ts';
+import { besides, checkInside, join, splitPath } from './remote-path.ts';
 import { alreadyThere, permissionsOf, temporaryName, tooLarge } from './sftp-session.ts';
 
 export interface FtpSettings {
@@ -35,6 +35,7 @@ export class FtpSession implements FileSession {
   #supportsEpsv = true;
   /** The latest reply of 400 and above, while a transfer runs. */
   #refusal: FTPError | undefined;
+  #leftover: string | undefined;
 
   private constructor(settings: FtpSettings, socket: Socket) {
     this.#settings = settings;
@@ -71,6 +72,10 @@ export class FtpSession implements FileSession {
 
   get alive(): boolean {
     return this.#ended === undefined && !this.#client.closed && !this.#socket.destroyed;
+  }
+
+  get leftover(): string | undefined {
+    return this.#leftover;
   }
 
   /** Puts TLS over the control connection, after AUTH TLS where that is the way. */
@@ -189,8 +194,10 @@ export class FtpSession implements FileSession {
       const directory = await this.#enter(parent);
       const target = join(directory, base);
       if (!overwrite && (await this.#exists(target))) throw alreadyThere(path);
-      const temporary = join(directory, temporaryName(base));
+      const name = temporaryName(base);
+      const temporary = join(directory, name);
       try {
+        this.#leftover = besides(path, name);
         await this.#transfer(() =>
           this.#client.uploadFrom(
             withoutOthersFailure(Readable.from(slices(content), { objectMode: false })),
@@ -198,8 +205,10 @@ export class FtpSession implements FileSession {
           ),
         );
         await this.#replace(temporary, target, overwrite);
+        this.#leftover = undefined;
       } catch (error) {
         if (this.alive) await this.#client.sendIgnoringError(`DELE ${temporary}`).catch(() => {});
+        if (this.alive) this.#leftover = undefined;
         throw error;
       }
     });
@@ -255,6 +264,10 @@ export class FtpSession implements FileSession {
       if (parents) await this.#makeDirectories(path);
       else await this.#client.send(`MKD ${await this.#place(path)}`);
     });
+  }
+
+  exists(path: string, signal: AbortSignal): Promise<boolean> {
+    return this.#run(signal, async () => this.#exists(await this.#place(path)));
   }
 
   async #makeDirectories(path: string): Promise<void> {
@@ -317,7 +330,7 @@ export class FtpSession implements FileSession {
       const isKnown = (await this.#sizeOf(target)) !== undefined;
       if (isKnown && (await this.#sizeOf(temporary)) === undefined) throw error;
       // Servers of Windows do not rename over a file that is there: it steps aside, and comes back if need be.
-      const aside = `${temporary}.before`;
+      const aside = asideName(temporary);
       const { code } = await this.#client.sendIgnoringError(`RNFR ${target}`);
       if (code >= 400) throw error;
       await this.#client.send(`RNTO ${aside}`);

@@ -9,7 +9,7 @@ import { SessionPool } from '../transport/session-pool.ts';
 import { classifySshError } from '../transport/ssh-errors.ts';
 import { readSshSettings, SshSession, type SshSettings } from '../transport/ssh-session.ts';
 import { isHandshakeCutOff } from '../transport/tls-errors.ts';
-import type { FileSession } from './file-session.ts';
+import { asideName, type FileSession } from './file-session.ts';
 import { effectivePort, ftp } from './ftp.definition.ts';
 import { classifyFtpError } from './ftp-errors.ts';
 import { FtpSession, type FtpSettings } from './ftp-session.ts';
@@ -33,6 +33,8 @@ const idleMs = 30_000;
 const longestMs = 2_147_483_647;
 const defaultMaxEntries = 10_000;
 const defaultMaxBytes = 16 * 1024 * 1024;
+/** How long what an upload left behind is tried to be removed. */
+const clearingMs = 10_000;
 
 /** Lists, reads and writes files over FTP, FTPS and SFTP. */
 export const ftpConnector = defineConnector<typeof ftp, LiveFtp>(ftp, {
@@ -74,9 +76,14 @@ export const ftpConnector = defineConnector<typeof ftp, LiveFtp>(ftp, {
       const path = entryPath(input.path);
       const content = decode(input.content, input.encoding ?? 'base64');
       const { overwrite = true, makeDirectories = false } = input;
-      await transfer(live, signal, (session, either) =>
-        session.upload(path, content, { overwrite, makeDirectories }, either),
-      );
+      await transfer(live, signal, async (session, either) => {
+        try {
+          await session.upload(path, content, { overwrite, makeDirectories }, either);
+        } catch (error) {
+          if (session.leftover !== undefined) void clearAway(live, path, session.leftover);
+          throw error;
+        }
+      });
       return { path, size: content.length };
     },
     async download(live, input, { signal }) {
@@ -133,7 +140,12 @@ function once<T>(live: LiveFtp, signal: AbortSignal, work: Work<T>): Promise<T> 
 }
 
 /** Tries a transfer again when the connection broke; an upload starts with a new temporary file. */
-async function transfer<T>(live: LiveFtp, signal: AbortSignal, work: Work<T>): Promise<T> {
+async function transfer<T>(
+  live: LiveFtp,
+  signal: AbortSignal,
+  work: Work<T>,
+  retries = live.retries,
+): Promise<T> {
   const either = AbortSignal.any([live.signal, signal]);
   for (let attempt = 0; ; attempt++) {
     try {
@@ -141,12 +153,29 @@ async function transfer<T>(live: LiveFtp, signal: AbortSignal, work: Work<T>): P
     } catch (error) {
       const { code } = classify(error);
       const isBroken = code === 'connection_lost' || code === 'target_busy';
-      if (!isBroken || attempt >= live.retries || either.aborted) throw error;
+      if (!isBroken || attempt >= retries || either.aborted) throw error;
       await sleep(Math.min(100 * 2 ** attempt, 2000), undefined, { signal: either }).catch(() => {
         throw abortError(either.reason);
       });
     }
   }
+}
+
+/**
+ * Removes what an upload left whose session ended, over another session of the pool; what had stepped
+ * aside for it comes back where nothing took its place.
+ */
+async function clearAway(live: LiveFtp, path: string, temporary: string): Promise<void> {
+  const aside = asideName(temporary);
+  const clear: Work<void> = async (session, signal) => {
+    await session.delete(temporary, false, signal).catch((error) => {
+      if (!session.alive) throw error;
+    });
+    if (!(await session.exists(aside, signal))) return;
+    if (await session.exists(path, signal)) await session.delete(aside, false, signal);
+    else await session.rename(aside, path, signal);
+  };
+  await transfer(live, AbortSignal.timeout(clearingMs), clear, Number.POSITIVE_INFINITY).catch(() => {});
 }
 
 function decode(content: string, encoding: 'base64' | 'utf8'): Buffer {

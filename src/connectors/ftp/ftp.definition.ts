@@ -204,7 +204,7 @@ export const ftp = defineConnectionType({
     upload: defineOperation({
       title: 'Upload a file',
       description:
-        'Writes a file under a temporary name beside its place and renames it when it is complete, so that nobody reads half of it.',
+        'Writes a file under a temporary name beside its place and renames it when it is complete, so that nobody reads half of it. What an upload that fails or is cancelled has left there is removed behind its answer, while the server can be reached and the connection is not closed.',
       input: Type.Object(
         {
           path: path('file, relative to the working directory'),

@@ -33,6 +33,11 @@ export function splitPath(relative: string): { parent: string; base: string } {
   return { parent: at < 0 ? '' : relative.slice(0, at), base: relative.slice(at + 1) };
 }
 
+/** The path of another entry of the same directory. */
+export function besides(relative: string, name: string): string {
+  return relative.slice(0, relative.lastIndexOf('/') + 1) + name;
+}
+
 export function join(directory: string, name: string): string {
   if (name === '') return directory;
   return directory.endsWith('/') ? `${directory}${name}` : `${directory}/${name}`;

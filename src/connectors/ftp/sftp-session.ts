@@ -3,8 +3,8 @@ import { constants } from 'node:fs';
 import type { FileEntryWithStats, SFTPWrapper, Stats } from 'ssh2';
 import { AppError } from '../../errors.ts';
 import { SshSession, type SshSettings } from '../transport/ssh-session.ts';
-import type { Entry, FileSession, ListOutput } from './file-session.ts';
-import { checkInside, join, splitPath } from './remote-path.ts';
+import { asideName, type Entry, type FileSession, type ListOutput } from './file-session.ts';
+import { besides, checkInside, join, splitPath } from './remote-path.ts';
 
 const chunkBytes = 32 * 1024;
 /** Requests in flight at a time, so that the round trip does not set the pace. */
@@ -16,6 +16,7 @@ export class SftpSession implements FileSession {
   readonly #sftp: SFTPWrapper;
   readonly #timeoutMs: number;
   readonly #root: string;
+  #leftover: string | undefined;
 
   private constructor(ssh: SshSession, sftp: SFTPWrapper, timeoutMs: number, root: string) {
     this.#ssh = ssh;
@@ -61,6 +62,10 @@ export class SftpSession implements FileSession {
 
   get alive(): boolean {
     return this.#ssh.alive;
+  }
+
+  get leftover(): string | undefined {
+    return this.#leftover;
   }
 
   onEnd(listener: () => void): () => void {
@@ -112,9 +117,11 @@ export class SftpSession implements FileSession {
     const directory = await this.#resolve(parent, signal);
     const target = join(directory, base);
     if (!overwrite && (await this.#exists(target, signal))) throw alreadyThere(path);
-    const temporary = join(directory, temporaryName(base));
+    const name = temporaryName(base);
+    const temporary = join(directory, name);
     let handle: Buffer | undefined;
     try {
+      this.#leftover = besides(path, name);
       const opened = await this.#call<Buffer>(signal, path, (done) => this.#sftp.open(temporary, 'wx', done));
       handle = opened;
       await this.#write(opened, path, content, signal);
@@ -125,6 +132,7 @@ export class SftpSession implements FileSession {
       await this.#renameTo(temporary, target, path, overwrite, signal).catch(async (error: unknown) => {
         throw (await this.#exists(temporary, signal)) ? error : takenAway(path, error);
       });
+      this.#leftover = undefined;
     } catch (refused) {
       const error = (await this.#isFull(refused, directory, content.length, signal))
         ? new AppError('quota_exceeded', `${path}: the disk of the server is full`, { cause: refused })
@@ -135,6 +143,7 @@ export class SftpSession implements FileSession {
         await this.#call<void>(signal, path, (done) =>
           this.#sftp.unlink(temporary, (failed) => done(failed ?? undefined)),
         ).catch(() => {});
+      if (this.alive) this.#leftover = undefined;
       throw error;
     }
   }
@@ -221,6 +230,10 @@ export class SftpSession implements FileSession {
     }
   }
 
+  async exists(path: string, signal: AbortSignal): Promise<boolean> {
+    return this.#exists(await this.#place(path, signal), signal);
+  }
+
   /** The place of an entry that need not be there; its directory must, below the root. */
   async #place(path: string, signal: AbortSignal): Promise<string> {
     const { parent, base } = splitPath(path);
@@ -274,7 +287,7 @@ export class SftpSession implements FileSession {
           this.#sftp.rename(from, to, (failed) => done(failed ?? undefined)),
         );
       // What is there steps aside, and comes back if need be.
-      const aside = `${temporary}.before`;
+      const aside = asideName(temporary);
       const isReplaced = await move(target, aside).then(
         () => true,
         () => false,

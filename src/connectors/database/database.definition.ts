@@ -38,6 +38,8 @@ const cachesStatements: ReadonlySet<string> = new Set<DbType>(['POSTGRES', 'MYSQ
 const logKeys = '^(ApiProxyTraffic|PolicyCapture|AuditEvent|Application|UnsentMessage|TokenTraffic)$';
 
 const scalar = Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Null()]);
+const sessionRule =
+  'Every call is a transaction of its own, and finds a session as it was opened: where a statement does anything else than read or change rows or run a procedure (SET, USE, CREATE TEMPORARY TABLE, LOCK …), its session is closed behind it instead of serving the next call. It is judged by its text: what a function, a procedure or a block sets or locks inside stays with the session for as long as the pool keeps it.';
 const statement = {
   sql: Type.String({ minLength: 1, maxLength: 1_048_576, description: 'One statement.' }),
   parameters: Type.Optional(
@@ -352,7 +354,7 @@ export const database = defineConnectionType({
   operations: {
     query: defineOperation({
       title: 'Query',
-      description: 'Runs one statement with bound parameters and answers its rows.',
+      description: `Runs one statement with bound parameters and answers its rows. ${sessionRule}`,
       input: Type.Object({ ...statement, maxRows, timeoutMs }, { additionalProperties: false }),
       output: Type.Object({
         columns: Type.Array(
@@ -366,7 +368,7 @@ export const database = defineConnectionType({
     }),
     execute: defineOperation({
       title: 'Execute',
-      description: 'Runs one statement with bound parameters whose rows nobody wants.',
+      description: `Runs one statement with bound parameters whose rows nobody wants. ${sessionRule}`,
       input: Type.Object({ ...statement, timeoutMs }, { additionalProperties: false }),
       output: Type.Object({
         affectedRows: Type.Number(),

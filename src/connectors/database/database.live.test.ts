@@ -52,6 +52,10 @@ interface Flavour {
   sleeping: string;
   series(count: number): string;
   badPassword: string;
+  /** Answers a number of the session's own. */
+  session: string;
+  /** Statements that leave something in their session, with a query for it and what the next call is to find. */
+  left: [statement: string, look: string, found: unknown][];
 }
 
 const postgres: Flavour = {
@@ -66,6 +70,18 @@ const postgres: Flavour = {
     "select count(*) from pg_stat_activity where state = 'active' and query like 'select pg_sleep%' and pid <> pg_backend_pid()",
   series: (count) => `select generate_series(1, ${count})`,
   badPassword: 'Canary-wr0ng/pass+word',
+  session: 'select pg_backend_pid()',
+  left: [
+    ["set time zone 'Asia/Tokyo'", "select current_setting('timezone') = 'Asia/Tokyo'", false],
+    ['/* mine */ set role pg_monitor', "select current_user = 'pg_monitor'", false],
+    ['set search_path to pg_catalog', 'select current_schema()', 'public'],
+    ["select set_config('search_path', 'pg_catalog', false)", 'select current_schema()', 'public'],
+    ['create temporary table mine (id integer)', "select to_regclass('mine')", null],
+    ['select 1 as id into temp mine', "select to_regclass('mine')", null],
+    ['select pg_advisory_lock(42)', "select count(*) from pg_locks where locktype = 'advisory'", 0],
+    ['prepare mine as select 1', "select count(*) from pg_prepared_statements where name = 'mine'", 0],
+    ['listen mine', 'select count(*) from pg_listening_channels()', 0],
+  ],
 };
 
 const mysql: Flavour = {
@@ -80,6 +96,20 @@ const mysql: Flavour = {
     "select count(*) from information_schema.processlist where info like 'select sleep%' and id <> connection_id()",
   series: (count) => `select seq from seq_1_to_${count}`,
   badPassword: 'Canary-wr0ng/pass+word',
+  session: 'select connection_id()',
+  left: [
+    ["set time_zone = '+09:00'", "select @@time_zone = '+09:00'", 0],
+    ['# mine\nuse information_schema', "select database() = 'information_schema'", 0],
+    ['/*!40101 set @mine = 1 */', 'select @mine', null],
+    ['select 1 into @mine', 'select @mine', null],
+    ["select get_lock('mine', 0)", "select is_used_lock('mine')", null],
+    [
+      'create temporary table mine (id integer)',
+      "select count(*) from information_schema.statistics where table_name = 'mine'",
+      0,
+    ],
+    ['lock tables mysql.user read', 'select count(*) >= 0 from information_schema.schemata', 1],
+  ],
 };
 
 interface Server {
@@ -310,6 +340,29 @@ for (const flavour of [postgres, mysql]) {
       await db.execute('create table loose (id integer)');
       await db.execute('insert into loose values (1)');
       assert.equal((await (await open(t, config)).query('select * from loose')).rows.length, 1);
+    });
+
+    await t.test('what one caller leaves in a session is not there for the next', async (t) => {
+      for (const [statement, look, found] of flavour.left) {
+        const db = await open(t, { ...config, maxPoolSize: 1 });
+        await db.query(statement);
+        const { rows } = await db.query(look);
+        assert.equal(String(rows[0]![0]), String(found), statement);
+        await db.close();
+      }
+    });
+
+    await t.test('what leaves nothing goes on with the session, and is prepared once', async (t) => {
+      const db = await open(t, { ...config, maxPoolSize: 1 });
+      const whose = async () => (await db.query(flavour.session)).rows[0]![0];
+      await db.execute('create table lasting (id integer)');
+      const first = await whose();
+      await db.execute('insert into lasting values (1)');
+      await db.execute('update lasting set id = 2');
+      await db.execute('/* of mine */ delete from lasting');
+      assert.equal(await whose(), first);
+      await db.execute('set @x = 1').catch(() => {});
+      assert.notEqual(await whose(), first);
     });
 
     await t.test('100 side by side over 5 connections', async (t) => {

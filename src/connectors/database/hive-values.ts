@@ -64,12 +64,6 @@ function literal(value: Scalar, style: LiteralStyle): string {
   return `'${style.substitutesVariables ? escaped.replaceAll('$', '\\u0024') : escaped}'`;
 }
 
-/** Whether a statement changes the session for those who come after. */
-export function changesSession(sql: string): boolean {
-  const [start = ''] = /^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*\(*\w+(?:\s+temporary)?/i.exec(sql) ?? [];
-  return /\b(set|use|add|delete|reset|reload|compile|unset)$|\b(create|drop)\s+temporary$/i.test(start);
-}
-
 const typeNames = [
   'boolean',
   'tinyint',

@@ -19,7 +19,7 @@ import {
 } from './dialect.ts';
 import { type HiveFault, hiveError } from './hive-errors.ts';
 import { logInPlain, ThriftConnection, UnknownMethod } from './hive-transport.ts';
-import { changesSession, type LiteralStyle, readColumns, readRows, withLiterals } from './hive-values.ts';
+import { type LiteralStyle, readColumns, readRows, withLiterals } from './hive-values.ts';
 import { type Field, type Struct, T, type ThriftValue } from './thrift-binary.ts';
 
 /** HIVE_CLI_SERVICE_PROTOCOL_V8: results in columns; none that the server has packed in a way of its own. */
@@ -294,8 +294,6 @@ class HiveSession implements SqlSession {
       [2, T.string, sql],
       [4, T.bool, true],
     ]);
-    // What is SET or USEd stays with the session: nobody else shall get it.
-    if (changesSession(sql)) this.#isOurs = false;
     const handle = started.get(2) as Struct | undefined;
     const operation = asFields(handle);
     this.#operation = operation;

@@ -155,7 +155,7 @@ test('a session goes through a socket of ours, and binds what it is given', asyn
   assert.deepEqual([cut.rows.length, cut.truncated], [2, true]);
   assert.deepEqual(await session.execute(statement), { affectedRows: 7 });
   assert.equal(session.reusable, true);
-  await session.execute({ sql: 'use other', parameters: [] });
+  await session.execute({ sql: 'begin transaction', parameters: [] });
   assert.equal(session.reusable, false);
   session.end(false);
   session.end(false);

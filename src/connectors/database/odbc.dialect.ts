@@ -19,6 +19,7 @@ import { type LoopbackRelay, relayTo } from './loopback-relay.ts';
 import { classifyOdbcError, type OdbcDriver } from './odbc-errors.ts';
 import type { OdbcConnection, OdbcModule, OdbcResult, OdbcValue } from './odbc-module.ts';
 import { threadedOdbc } from './odbc-thread.ts';
+import { firstWord } from './session-state.ts';
 
 const FETCH_ROWS = 100;
 
@@ -229,9 +230,8 @@ class OdbcSession implements SqlSession {
 
   async #run<A>(sql: string, work: () => Promise<A>): Promise<A> {
     if (!this.#isOurs) throw new AppError('connection_lost');
-    // What is SET, USEd or begun stays with the connection: nobody else shall get it.
-    if (/^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*(set|use|begin|declare|alter\s+session)\b/i.test(sql))
-      this.#isOurs = false;
+    // Whether a transaction was left open is not told: what may begin one ends with its connection.
+    if (['begin', 'declare'].includes(firstWord(sql))) this.#isOurs = false;
     this.#isRunning = true;
     try {
       return await work();

@@ -52,8 +52,3 @@ export function connectDescriptor(target: {
   const name = `${target.isSid ? 'SID' : 'SERVICE_NAME'}=${target.database}`;
   return `(DESCRIPTION=(ADDRESS=(PROTOCOL=${protocol})(HOST=${target.address})(PORT=${target.port}))(CONNECT_DATA=(${name})))`;
 }
-
-/** Whether a statement changes the session for those who come after. */
-export function changesSession(sql: string): boolean {
-  return /^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*(alter\s+session|set\s)/i.test(sql);
-}

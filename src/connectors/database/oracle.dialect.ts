@@ -17,7 +17,7 @@ import {
 } from './dialect.ts';
 import { carried, type OracleConnection, type OracleDriver, oracleDriver } from './oracle-driver.ts';
 import { classifyOracleError } from './oracle-errors.ts';
-import { boundValue, changesSession, connectDescriptor, jsonValue } from './oracle-values.ts';
+import { boundValue, connectDescriptor, jsonValue } from './oracle-values.ts';
 
 const FETCH_ROWS = 100;
 const CANCEL_TIMEOUT_MS = 2_000;
@@ -243,7 +243,6 @@ class OracleSession implements SqlSession {
   ): Promise<A> {
     if (!this.reusable) throw new AppError('connection_lost');
     const { OUT_FORMAT_ARRAY, STRING, BUFFER } = this.#driver;
-    if (changesSession(sql)) this.#isOurs = false;
     try {
       const result = await this.#connection.execute(sql, parameters.map(boundValue), {
         autoCommit: true,

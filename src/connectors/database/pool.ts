@@ -31,7 +31,8 @@ export interface PooledDriver<R> {
 /** A connection on loan; exactly one of the two ends the loan, later calls do nothing. */
 export interface Lease<R> {
   readonly resource: R;
-  release(): void;
+  /** `isSpent`: it shall serve nobody else, and ends with a farewell. */
+  release(isSpent?: boolean): void;
   /** Ends the connection instead of returning it. */
   discard(): void;
 }
@@ -190,8 +191,8 @@ export class ConnectionPool<R> {
     };
     return {
       resource: member.resource,
-      release: () => {
-        if (isOurs()) this.#giveBack(member);
+      release: (isSpent = false) => {
+        if (isOurs()) this.#giveBack(member, isSpent);
       },
       discard: () => {
         if (!isOurs()) return;
@@ -201,9 +202,9 @@ export class ConnectionPool<R> {
     };
   }
 
-  #giveBack(member: Member<R>): void {
+  #giveBack(member: Member<R>, isSpent: boolean): void {
     member.usedAt = this.#now();
-    if (this.#ending.signal.aborted || member.lost || this.#isOverAge(member)) {
+    if (isSpent || this.#ending.signal.aborted || member.lost || this.#isOverAge(member)) {
       this.#remove(member, false);
       this.#dispatch();
     } else if (this.#settings.testConnectionOnCheckin) {

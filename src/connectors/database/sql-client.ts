@@ -12,6 +12,7 @@ import {
 } from './dialect.ts';
 import { tlsSettings } from './driver-tls.ts';
 import { ConnectionPool, type Lease, type PoolFigures } from './pool.ts';
+import { mayLeaveState } from './session-state.ts';
 
 const DEFAULT_MAX_ROWS = 1000;
 /** Of one answer, as the server sends it; what is beyond is cut off and said to be. */
@@ -73,16 +74,24 @@ class SqlClient implements DatabaseClient {
   readonly operations: DatabaseClient['operations'] = {
     query: ({ sql, parameters = [], maxRows = DEFAULT_MAX_ROWS, timeoutMs }, call) => {
       const statement = checked({ sql, parameters });
-      return this.#run(call, timeoutMs, (session) =>
-        session.query(statement, { maxRows, maxBytes: MOST_ANSWER_BYTES }),
+      return this.#run(
+        call,
+        timeoutMs,
+        (session) => session.query(statement, { maxRows, maxBytes: MOST_ANSWER_BYTES }),
+        mayLeaveState(sql),
       );
     },
     execute: ({ sql, parameters = [], timeoutMs }, call) => {
       const statement = checked({ sql, parameters });
-      return this.#run(call, timeoutMs, async (session) => {
-        const { affectedRows, insertId } = await session.execute(statement);
-        return insertId === undefined ? { affectedRows } : { affectedRows, insertId };
-      });
+      return this.#run(
+        call,
+        timeoutMs,
+        async (session) => {
+          const { affectedRows, insertId } = await session.execute(statement);
+          return insertId === undefined ? { affectedRows } : { affectedRows, insertId };
+        },
+        mayLeaveState(sql),
+      );
     },
   };
 
@@ -124,7 +133,7 @@ class SqlClient implements DatabaseClient {
   }
 
   prove(call: CallContext): Promise<void> {
-    return this.#run(call, undefined, (session) => session.ping());
+    return this.#run(call, undefined, (session) => session.ping(), false);
   }
 
   async close(): Promise<void> {
@@ -137,15 +146,19 @@ class SqlClient implements DatabaseClient {
     clearTimeout(timer);
   }
 
-  /** `timeoutMs` counts from when a connection is at hand; `target_timeout` when it is over. */
+  /**
+   * `timeoutMs` counts from when a connection is at hand; `target_timeout` when it is over. `isSpent`: the
+   * session may be another one behind it, and the next caller gets a new one.
+   */
   async #run<T>(
     { signal }: CallContext,
     timeoutMs: number | undefined,
     work: (session: SqlSession) => Promise<T>,
+    isSpent: boolean,
   ): Promise<T> {
     const lease = await this.#pool.acquire(signal);
     if (signal.aborted) {
-      giveBack(lease);
+      giveBack(lease, false);
       throw abortError(signal.reason);
     }
     return new Promise((resolve, reject) => {
@@ -168,13 +181,13 @@ class SqlClient implements DatabaseClient {
         (result) => {
           if (isStopped) return;
           settle();
-          giveBack(lease);
+          giveBack(lease, isSpent);
           resolve(result);
         },
         (error) => {
           if (isStopped) return;
           settle();
-          giveBack(lease);
+          giveBack(lease, isSpent);
           reject(error);
         },
       );
@@ -194,8 +207,8 @@ class SqlClient implements DatabaseClient {
   }
 }
 
-function giveBack(lease: Lease<SqlSession>): void {
-  if (lease.resource.reusable) lease.release();
+function giveBack(lease: Lease<SqlSession>, isSpent: boolean): void {
+  if (lease.resource.reusable) lease.release(isSpent);
   else lease.discard();
 }
 

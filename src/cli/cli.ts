@@ -201,6 +201,8 @@ const commands: RunnableCommand[] = [
       const { project, name } = connectionOf(parsed.positionals[0]!);
       const input = await inputOf(parsed.text('data') ?? '{}');
       const [environment, timeout] = [parsed.text('environment'), parsed.text('timeout')];
+      if (timeout !== undefined && !/^[1-9]\d{0,5}$/.test(timeout))
+        throw new UsageError('--timeout must be a whole number of ms from 1 to 999999');
       const result = await api.call(project, name, parsed.positionals[1]!, input, {
         ...(environment === undefined ? {} : { environment }),
         ...(timeout === undefined ? {} : { timeoutMs: Number(timeout) }),
@@ -257,16 +259,30 @@ interface RotationAnswer {
   rotation: { state: string; total: number; done: number; message: string | null };
 }
 
-const processes = `Processes (configured by environment variables, see docs/configuration.md):
-  start                      Control plane and worker in one process, on the embedded database.
-  server                     The control plane alone.
-  worker                     A worker alone; needs PLUGBOARD_URL and PLUGBOARD_WORKER_TOKEN.`;
+const processes: readonly { words: string; summary: string }[] = [
+  { words: 'start', summary: 'Control plane and worker in one process, on the embedded database.' },
+  { words: 'server', summary: 'The control plane alone.' },
+  { words: 'worker', summary: 'A worker alone; needs PLUGBOARD_URL and PLUGBOARD_WORKER_TOKEN.' },
+];
+
+const howConfigured = 'configured by environment variables, see docs/configuration.md';
 
 /** Runs one command line and answers the exit code. */
 export async function runCli(
   args: string[],
   output: Output = { out: (text) => process.stdout.write(text), err: (text) => process.stderr.write(text) },
 ): Promise<number> {
+  const started = processes.find(({ words }) => words === args[0]);
+  if (started) {
+    // main.ts starts a process; what arrives here has arguments.
+    const usage = `Usage: plugboard ${started.words}\n\n${started.summary} It takes no arguments; it is ${howConfigured}.\n`;
+    if (['--help', '-h'].includes(args[1]!)) {
+      output.out(usage);
+      return exitCodes.done;
+    }
+    output.err(`plugboard: unexpected argument '${args[1]}'\n\n${usage}`);
+    return exitCodes.usage;
+  }
   const found = commands
     .map((command) => ({ command, words: command.words.split(' ') }))
     .find(({ words }) => words.every((word, place) => args[place] === word));
@@ -315,11 +331,15 @@ function failed(error: unknown, command: Command, json: boolean, output: Output)
 }
 
 function overview(): string {
-  const width = 26;
-  const lines = commands.map(
-    (command) => `  ${[command.words, ...command.arguments].join(' ').padEnd(width)} ${command.summary}`,
-  );
-  return `Usage: plugboard COMMAND [options]\n\n${processes}\n\nCommands (plugboard COMMAND --help tells more):\n${lines.join('\n')}\n`;
+  const calls = commands.map((command) => ({ ...command, words: callOf(command) }));
+  const width = Math.max(...calls.map(({ words }) => words.length));
+  const lines = (entries: readonly { words: string; summary: string }[]) =>
+    entries.map(({ words, summary }) => `  ${words.padEnd(width)}  ${summary}`).join('\n');
+  return `Usage: plugboard COMMAND [options]\n\nProcesses (${howConfigured}):\n${lines(processes)}\n\nCommands (plugboard COMMAND --help tells more):\n${lines(calls)}\n`;
+}
+
+function callOf(command: Command): string {
+  return [command.words, ...command.arguments].join(' ');
 }
 
 /** The token comes from a file or the environment, never from an argument, which every process can read. */
@@ -327,13 +347,28 @@ async function connect(parsed: Parsed): Promise<Plugboard> {
   const config = clientConfig();
   const file = parsed.text('token-file');
   const token = file
-    ? (await readFile(file, 'utf8')).trim()
+    ? (await readNamed('--token-file', file)).trim()
     : (config.token ?? (await readFile(config.adminTokenFile, 'utf8').catch(() => undefined))?.trim());
   if (!token)
     throw new UsageError(
       'no token: set PLUGBOARD_TOKEN or give --token-file (the log of the first start names the file of the admin token)',
     );
-  return new Plugboard({ url: parsed.text('url') ?? config.url, token });
+  const url = parsed.text('url') ?? config.url;
+  if (!/^https?:$/.test(URL.parse(url)?.protocol ?? ''))
+    throw new UsageError(
+      `'${url}' is not the URL of a control plane: give --url or PLUGBOARD_URL such as https://plugboard.example.com`,
+    );
+  return new Plugboard({ url, token });
+}
+
+async function readNamed(option: string, file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const why = code === 'ENOENT' ? 'does not exist' : `cannot be read (${code})`;
+    throw new UsageError(`${option} names ${file}, which ${why}`);
+  }
 }
 
 function connectionOf(argument: string): { project: string; name: string } {
@@ -347,7 +382,7 @@ async function inputOf(data: string): Promise<unknown> {
     data === '@-'
       ? await readAll(process.stdin)
       : data.startsWith('@')
-        ? await readFile(data.slice(1), 'utf8')
+        ? await readNamed('--data', data.slice(1))
         : data;
   try {
     return JSON.parse(text);

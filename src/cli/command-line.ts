@@ -51,7 +51,7 @@ export function parseCommand(command: Command, args: string[]): Parsed {
   try {
     result = parseArgs({ args, options: config, allowPositionals: true, strict: true });
   } catch (error) {
-    throw new UsageError((error as Error).message.split('. To specify')[0]!);
+    throw new UsageError((error as Error).message.split(/\. To specify|\n/)[0]!);
   }
   const { values, positionals } = result;
   if (values['help'] !== true && positionals.length !== command.arguments.length)

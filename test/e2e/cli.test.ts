@@ -77,6 +77,35 @@ describe('command line', () => {
     assert.match((await run(['call', '--help'])).out, /--data JSON/);
   });
 
+  test('a process has help, and takes no other argument', async () => {
+    for (const process of ['start', 'server', 'worker']) {
+      const help = await run([process, '--help']);
+      assert.deepEqual([help.code, help.err], [0, '']);
+      assert.match(help.out, new RegExp(`^Usage: plugboard ${process}\n[^]*docs/configuration.md`));
+      const wrong = await run([process, 'now']);
+      assert.equal(wrong.code, 2);
+      assert.match(wrong.err, /unexpected argument 'now'/);
+    }
+  });
+
+  test('wrong usage names what is wrong, and is exit code 2', async () => {
+    const wrong = [
+      [['types', '--url', 'here'], /'here' is not the URL of a control plane: give --url or PLUGBOARD_URL/],
+      [['types', '--token-file', 'absent'], /--token-file names absent, which does not exist/],
+      [['call', 'MyProject/mail', 'send', '--data', '@absent'], /--data names absent, which does not exist/],
+      [['call', 'MyProject/mail', 'send', '--timeout', 'soon'], /--timeout must be a whole number of ms/],
+      [
+        ['call', 'MyProject/mail', 'send', '--timeout', '-1'],
+        /^plugboard: Option '--timeout' [^\n]*\n\nUsage/,
+      ],
+    ] as const;
+    for (const [args, message] of wrong) {
+      const { code, err } = await run([...args]);
+      assert.equal(code, 2, args.join(' '));
+      assert.match(err, message);
+    }
+  });
+
   test('types, for people and as JSON', async () => {
     assert.match((await run(['types'])).out, /^email +.*\[send\]/m);
     const { out, code } = await run(['types', '--json']);

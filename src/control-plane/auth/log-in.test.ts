@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Database } from '../store/database.ts';
 import { createLogIn } from './log-in.service.ts';
 import { startTestApp } from './test-app.ts';
 import { purgeLogIns } from './tokens.service.ts';
@@ -95,6 +96,37 @@ test('guessing one account is limited whatever the address, and one address what
   );
   assert.equal(spray.filter((outcome) => outcome === 'rate_limit_exceeded').length, 3);
   assert.equal(await attempt('ann', ann.password, '192.0.2.98'), 'in');
+});
+
+test('who is disabled or gets another password while logging in is not in', async () => {
+  await using app = await startTestApp();
+  const change = (body: object) => app.call('PUT', '/apiops/users/ann/', { body });
+  for (const [index, changed] of [{ disabled: true }, { password: 'another horse battery' }].entries()) {
+    const before: Database['write'] = async (job, options) => {
+      assert.equal((await change(changed)).status, 200);
+      return app.db.write(job, options);
+    };
+    const after: Database['write'] = async (job, options) => {
+      const written = await app.db.write(job, options);
+      assert.equal((await change(changed)).status, 200);
+      return written;
+    };
+    for (const write of [before, after]) {
+      await app.call('POST', '/apiops/users/', { body: ann });
+      await assert.rejects(
+        createLogIn({ ...app.db, write }, app.access).logIn({
+          username: 'ann',
+          password: ann.password,
+          address: `192.0.2.${index}`,
+        }),
+        { code: 'unauthorized_client', message: 'Bad credentials' },
+      );
+      const kinds = [...app.access.directory.tokens()].map(({ kind }) => kind);
+      assert.ok(!kinds.includes('access'), 'no token of it is known');
+      assert.deepEqual(await app.db.all("select id from tokens where kind = 'access'"), []);
+      await app.call('DELETE', '/apiops/users/ann/');
+    }
+  }
 });
 
 test('log-ins that succeed are not limited', async () => {

@@ -19,6 +19,7 @@ import { createAccess } from './access.ts';
 import { bootstrapAdminToken } from './admin-token.ts';
 import { logInRoutes } from './log-in.routes.ts';
 import { createLogIn } from './log-in.service.ts';
+import { meRoutes } from './me.routes.ts';
 import type { Grant } from './permissions.ts';
 import { tokenRoutes } from './tokens.routes.ts';
 import { createTokens } from './tokens.service.ts';
@@ -83,6 +84,7 @@ export async function startTestApp(
   tokenRoutes(app, { tokens: createTokens(db, access) });
   userRoutes(app, { users: createUsers(db, access) });
   logInRoutes(app, { logIn: createLogIn(db, access) });
+  meRoutes(app, { access, projects });
   auditRoutes(app, { audit: createAudit(db, { access, projects }) });
   projectRoutes(app, { projects, access });
   environmentRoutes(app, { environments });

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { Database } from '../store/database.ts';
 import { openDatabase } from '../store/open-database.ts';
 import { createAccess } from './access.ts';
 import { bootstrapAdminToken } from './admin-token.ts';
 import { ADMIN_TOKEN, startTestApp } from './test-app.ts';
 import { hashToken, isWellFormedToken } from './token-format.ts';
+import { createTokens } from './tokens.service.ts';
+import { createUsers } from './users.service.ts';
 
 test('a token is shown once: no list, audit row or database page has it', async () => {
   await using app = await startTestApp();
@@ -151,6 +154,56 @@ test('the last way to administer cannot be closed', async () => {
   assert.deepEqual([one.status, two.status].sort(), [200, 409]);
 });
 
+test('neither a token that ends nor one of a disabled administrator keeps a way to administer', async () => {
+  await using app = await startTestApp();
+  const grants = [{ project: '*', permissions: ['ADMIN' as const] }];
+  await app.token(grants, { expiresAt: '2099-01-01T00:00:00Z' });
+  await app.call('POST', '/apiops/users/', {
+    body: { username: 'ann', password: 'correct horse', admin: true },
+  });
+  const token = (await app.logIn('ann', 'correct horse')).body.access_token as string;
+  const made = await app.call('POST', '/apiops/tokens/', { token, body: { name: 'by ann', grants } });
+  assert.equal(made.status, 200);
+  assert.equal((await app.call('PUT', '/apiops/users/ann/', { body: { disabled: true } })).status, 200);
+  assert.equal((await app.call('DELETE', '/apiops/tokens/admin-given/')).status, 409);
+});
+
+test('a token whose maker is ended while it is written is not made', async () => {
+  await using app = await startTestApp();
+  const maker = await app.token([]);
+  const db: Database = {
+    ...app.db,
+    async write(job, options) {
+      const written = await app.db.write(job, options);
+      app.access.directory.removeToken(maker.id);
+      return written;
+    },
+  };
+  const principal = app.access.authenticate(`Bearer ${maker.token}`);
+  await assert.rejects(
+    createTokens(db, app.access).create({ actor: principal.actor }, principal, { name: 'child', grants: [] }),
+    { code: 'unauthorized_client' },
+  );
+  const names = (rows: Iterable<{ name: string }>) => [...rows].map(({ name }) => name);
+  assert.ok(!names(await app.db.all<{ name: string }>('select name from tokens')).includes('child'));
+  assert.ok(!names(app.access.directory.tokens()).includes('child'));
+});
+
+test('one maker has at most a thousand tokens', async () => {
+  await using app = await startTestApp();
+  const { token, id } = await app.token([]);
+  const make = () => app.call('POST', '/apiops/tokens/', { token, body: { name: 'child', grants: [] } });
+  const first = app.access.directory.token((await make()).body.id)!;
+  assert.equal(first.made_by, id);
+  // Its maker's own is one of them.
+  for (let at = 2; at < 999; at++)
+    app.access.directory.putToken({ ...first, id: `child-${at}`, hash: `hash-${at}` });
+  assert.equal((await make()).status, 200);
+  const refused = await make();
+  assert.equal(refused.status, 409);
+  assert.match(refused.body.error_description, /1000 tokens/);
+});
+
 async function start(directory: string, given?: string) {
   const db = await openDatabase({ dataDirectory: join(directory, 'data') });
   const access = await createAccess(db);
@@ -228,6 +281,42 @@ test('a given admin token stands alone, and one too short to be safe stops the s
       await rm(other, { recursive: true });
     }
   } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('what a crash left of the file of the admin token is replaced, for its owner alone', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'plugboard-admin-'));
+  try {
+    await mkdir(join(directory, 'secrets'));
+    await writeFile(join(directory, 'secrets', 'admin-token'), `${'x'.repeat(500)}\n`, { mode: 0o644 });
+    const { path, may, stop } = await start(directory);
+    assert.ok(may((await readFile(path!, 'utf8')).trim()));
+    assert.equal((await stat(path!)).mode & 0o777, 0o600);
+    await stop();
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('where a user administers, a start makes no admin token', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'plugboard-admin-'));
+  const db = await openDatabase({ dataDirectory: join(directory, 'data') });
+  try {
+    const secretsDirectory = join(directory, 'secrets');
+    const access = await createAccess(db);
+    const users = createUsers(db, access);
+    const system = { actor: 'system' };
+    await users.create(system, { username: 'ann', password: 'correct horse', admin: true });
+    assert.deepEqual(await bootstrapAdminToken(db, access, { secretsDirectory }), { path: null });
+    await assert.rejects(stat(secretsDirectory));
+    await users.create(system, { username: 'bob', password: 'correct horse', admin: true, disabled: true });
+    access.directory.removeUser(access.directory.userByKey('ann')!.id);
+    const { path } = await bootstrapAdminToken(db, access, { secretsDirectory });
+    assert.ok(path, 'a disabled administrator is none');
+    access.close();
+  } finally {
+    await db.close();
     await rm(directory, { recursive: true });
   }
 });

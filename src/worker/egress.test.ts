@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { channel } from 'node:diagnostics_channel';
 import { once } from 'node:events';
-import { createServer, type Server, type Socket } from 'node:net';
-import { after, test } from 'node:test';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { after, type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import { createAuthority } from '../../test/services/certificates.ts';
 import { freePort } from '../../test/services/service.ts';
@@ -116,6 +119,84 @@ test('the next address is tried when one refuses', async () => {
   const port = await listen(createServer());
   const both = network({ 'two.test': ['127.0.0.9', '127.0.0.1'] });
   assert.equal(await codeOf(both.connect({ host: 'two.test', port, timeoutMs })), 'succeeded');
+});
+
+/** Each socket that is dialled from now on, with the address it was first dialled to. */
+function dials(t: TestContext): { socket: Socket; address: string }[] {
+  const dialled: { socket: Socket; address: string }[] = [];
+  const onSocket = (message: unknown) => {
+    const { socket } = message as { socket: Socket };
+    socket.once('connectionAttempt', (address: string) => dialled.push({ socket, address }));
+  };
+  const sockets = channel('net.client.socket');
+  sockets.subscribe(onSocket);
+  t.after(() => sockets.unsubscribe(onSocket));
+  return dialled;
+}
+
+test('each address is dialled once, and the families take turns', async (t) => {
+  const dialled = dials(t);
+  const port = await freePort();
+  const names = { 'many.test': ['127.0.0.2', '127.0.0.3', '127.0.0.4', '::1'] };
+  await codeOf(network(names).connect({ host: 'many.test', port, timeoutMs }));
+  assert.deepEqual(
+    dialled.map(({ address }) => address),
+    ['127.0.0.2', '0:0:0:0:0:0:0:1', '127.0.0.3', '127.0.0.4'],
+  );
+});
+
+/** Fills a queue of connections that nobody accepts: whoever dials it then waits. */
+async function listenWithoutAccepting(t: TestContext, host: string, port: number): Promise<void> {
+  const code = `require('net').createServer().listen({ host: '${host}', port: ${port}, backlog: 1 }, () => console.log('up'))`;
+  const child = spawn(process.execPath, ['--eval', code], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const waiting: Socket[] = [];
+  t.after(() => {
+    child.kill('SIGKILL');
+    for (const socket of waiting) socket.destroy();
+  });
+  await once(child.stdout, 'data');
+  child.kill('SIGSTOP');
+  for (;;) {
+    const socket = connect(port, host);
+    socket.on('error', () => {});
+    waiting.push(socket);
+    const isTaken = once(socket, 'connect').then(() => true);
+    if (!(await Promise.race([isTaken, sleep(300, false)]))) return;
+  }
+}
+
+test('an address that is slow is not waited for alone, and let go once another accepts', async (t) => {
+  const port = await listen(createServer());
+  await listenWithoutAccepting(t, '127.0.0.2', port);
+  const both = createNetwork({
+    policy: createEgressPolicy(),
+    lookup: async () => ['127.0.0.2', '127.0.0.1'].map((address) => ({ address, family: 4 })),
+    attemptDelayMs: 20,
+  });
+  const dialled = dials(t);
+  const socket = await both.connect({ host: 'two.test', port, timeoutMs });
+  assert.equal(socket.remoteAddress, '127.0.0.1');
+  assert.deepEqual(
+    dialled.map(({ address, socket: { destroyed } }) => [address, destroyed]),
+    [
+      ['127.0.0.2', true],
+      ['127.0.0.1', false],
+    ],
+  );
+  socket.destroy();
+
+  const dial = (timeoutMs: number, signal?: AbortSignal) =>
+    codeOf(both.connect({ host: '127.0.0.2', port, timeoutMs, ...(signal ? { signal } : {}) }));
+  assert.equal(await dial(50), 'connect_timeout');
+  assert.equal(await dial(timeoutMs, AbortSignal.timeout(50)), 'cancelled');
+  assert.deepEqual(
+    dialled.slice(2).map(({ address, socket: { destroyed } }) => [address, destroyed]),
+    [
+      ['127.0.0.2', true],
+      ['127.0.0.2', true],
+    ],
+    'nothing goes on dialling',
+  );
 });
 
 test('the deadline covers the name server too, and an abort is no timeout', async () => {

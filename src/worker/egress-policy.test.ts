@@ -30,6 +30,7 @@ const closedSpellings = [
   '::ffff:169.254.169.254',
   '::FFFF:a9fe:a9fe',
   '0:0:0:0:0:ffff:a9fe:a9fe',
+  '0:0:0:0:0:ffff:169.254.169.254',
   '[::ffff:169.254.169.254]',
   '::169.254.169.254',
   '::ffff:0:169.254.169.254',
@@ -101,6 +102,8 @@ const notAddresses = [
   '0x100000000',
   '1.2.3.4:80',
   '::ffff:1.2.3.4.5',
+  '1.2.3.4::',
+  '::1.2.3.4:5',
 ];
 
 for (const text of notAddresses)
@@ -165,7 +168,19 @@ test('entries are split at commas and white space, and a wrong one is named', ()
     '[::1]:80',
   ]);
   assert.deepEqual(splitEntries(undefined), []);
-  for (const wrong of ['10.0.0.0/33', '300.1.1.1', 'host name', 'a:99999', 'fe80::/129', '1.2.3.4/x', ''])
+  for (const wrong of [
+    '10.0.0.0/33',
+    '300.1.1.1',
+    'host name',
+    'a:99999',
+    'fe80::/129',
+    '1.2.3.4/x',
+    'a:80x',
+    'a:0',
+    '',
+  ])
     assert.throws(() => createEgressPolicy({ allow: [wrong] }), { code: 'invalid_configuration' }, wrong);
-  createEgressPolicy({ allow: ['[::1]:80', '::1', 'fe80::/10', 'smtp-1.corp.example:25', '*'] });
+  createEgressPolicy({
+    allow: ['[::1]:80', '::1', 'fe80::/10', 'smtp-1.corp.example:25', 'a:1', 'a:65535', '*'],
+  });
 });

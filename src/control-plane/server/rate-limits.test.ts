@@ -16,6 +16,18 @@ test('a key gets its allowance, then one each interval, and is told how long to 
   assert.equal(limiter.take('a').ok, false);
   limiter.giveBack('a');
   assert.deepEqual(limiter.take('a'), { ok: true });
+  assert.equal(limiter.take('a').ok, false, 'one was given back, no more');
+});
+
+test('what is given back is never more than the allowance, and a key that is not known gets nothing', () => {
+  const limiter = createRateLimiter({ perMinute: 2, now: () => 0 });
+  limiter.giveBack('a');
+  assert.ok(limiter.take('a').ok);
+  for (let index = 0; index < 5; index++) limiter.giveBack('a');
+  assert.deepEqual(
+    Array.from({ length: 3 }, () => limiter.take('a').ok),
+    [true, true, false],
+  );
 });
 
 test('within any minute no key gets more than twice its allowance, waiting as told always helps', () => {

@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:http';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket, WebSocketServer } from 'ws';
-import { createWebSocketChannel } from './web-socket-channel.ts';
+import { createWebSocketChannel, maxFrameBytes } from './web-socket-channel.ts';
 
 const servers: Server[] = [];
 after(() => {
@@ -15,14 +15,14 @@ after(() => {
 });
 
 /** Both ends of a stream. */
-async function pair(): Promise<{ dialled: WebSocket; accepted: WebSocket }> {
+async function pair(maxPayload = maxFrameBytes): Promise<{ dialled: WebSocket; accepted: WebSocket }> {
   const server = createServer();
   servers.push(server);
-  const streams = new WebSocketServer({ server });
+  const streams = new WebSocketServer({ server, maxPayload });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { port: number };
-  const dialled = new WebSocket(`ws://127.0.0.1:${port}`);
+  const dialled = new WebSocket(`ws://127.0.0.1:${port}`, { maxPayload });
   const [[accepted]] = (await Promise.all([once(streams, 'connection'), once(dialled, 'open')])) as [
     [WebSocket],
     unknown,
@@ -62,6 +62,31 @@ for (const side of ['dialled', 'accepted'] as const) {
         4401,
         'revoked',
       ]);
+  });
+
+  test(`${side}: the end by a frame that is too large says so`, async () => {
+    const sockets = await pair(1000);
+    const over = new Promise((resolve) =>
+      createWebSocketChannel(sockets[side]).onClose((...end) => resolve(end)),
+    );
+    sockets[other].on('error', () => {});
+    sockets[other].send('x'.repeat(1001));
+    assert.deepEqual(await over, [1006, 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH']);
+  });
+
+  test(`${side}: what was sent is flushed when the other side reads it, or is gone`, async () => {
+    for (const goOn of ['resume', 'terminate'] as const) {
+      const sockets = await pair();
+      const channel = createWebSocketChannel(sockets[side]);
+      await channel.flushed!();
+      sockets[other].pause();
+      for (let frame = 0; frame < 16; frame++) channel.send('x'.repeat(4 * 1024 * 1024));
+      const flushed = channel.flushed!().then(() => true);
+      assert.equal(await Promise.race([flushed, sleep(300, false)]), false);
+      sockets[other][goOn]();
+      assert.equal(await flushed, true);
+      sockets[other].terminate();
+    }
   });
 
   test(`${side}: a binary frame is no frame of ours`, async () => {
@@ -115,3 +140,12 @@ for (const side of ['dialled', 'accepted'] as const) {
     sockets[other].terminate();
   });
 }
+
+test('it takes what the other side does, counted in bytes', async () => {
+  const channel = createWebSocketChannel((await pair()).dialled);
+  const takes = (text: string) => channel.takes!(text);
+  assert.ok(takes('x'.repeat(maxFrameBytes)));
+  assert.ok(!takes('x'.repeat(maxFrameBytes + 1)));
+  assert.ok(!takes('ü'.repeat(maxFrameBytes / 2 + 1)));
+  channel.close();
+});

@@ -11,6 +11,10 @@ export interface Channel {
   onClose(closed: (code: number, reason: string) => void): void;
   /** Ends both directions; default code 1000. */
   close(code?: number, reason?: string): void;
+  /** Resolves when what was sent so far is no longer held here; absent where it is handed over at once. */
+  flushed?(): Promise<void>;
+  /** Whether the other end takes a frame as long as this; absent: any. One that it does not take ends the stream. */
+  takes?(text: string): boolean;
   /** Where both ends are in one process: messages handed over as they are, in order with the frames. */
   readonly direct?: DirectChannel;
 }

@@ -58,8 +58,12 @@ export interface UsageToken {
 
 export type ToWorker =
   | { kind: 'welcome'; protocol: number; epoch: string; environment: string; worker: string }
-  /** The whole desired state: whatever is not in it is closed. */
-  | { kind: 'snapshot'; epoch: string; seq: number; items: DesiredConnection[] }
+  /**
+   * The whole desired state: whatever is not in it is closed. Where `more` of it follows in the next of this
+   * kind, all are applied as one with the last, and not at all where the stream ends before; no delta comes
+   * in between. The later item of a connection counts.
+   */
+  | { kind: 'snapshot'; epoch: string; seq: number; items: DesiredConnection[]; more?: true }
   /** What changed up to `seq`; applied in order, idempotent. */
   | { kind: 'delta'; seq: number; put: DesiredConnection[]; remove: string[] }
   /** Make one harmless round trip now and answer with a `connected` or `unreachable` verdict. */

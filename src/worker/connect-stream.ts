@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
 import { type Channel, WORKER_STREAM_PATH } from '../contract/channel.ts';
 import { AppError } from '../errors.ts';
-import { createWebSocketChannel } from '../web-socket-channel.ts';
+import { createWebSocketChannel, maxFrameBytes } from '../web-socket-channel.ts';
 import { parseAddress } from './address.ts';
 
 export interface StreamOptions {
@@ -17,8 +17,6 @@ export interface StreamOptions {
 }
 
 const handshakeTimeoutMs = 10_000;
-/** Results of operations and snapshots of many connections travel in one frame. */
-const maxFrameBytes = 256 * 1024 * 1024;
 
 /** URL of the stream; throws `invalid_configuration` for another scheme, or in clear to another machine. */
 export function streamUrl({ url, insecure = false }: Pick<StreamOptions, 'url' | 'insecure'>): URL {

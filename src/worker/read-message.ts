@@ -8,6 +8,7 @@ const isCount: Check = (value) => Number.isSafeInteger(value) && (value as numbe
 const isTimeout: Check = (value) => typeof value === 'number' && value > 0 && value < 2 ** 31;
 const isRecord: Check = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
 const isAnything: Check = () => true;
+const isTrue: Check = (value) => value === true;
 const isNullOrCount: Check = (value) => value === null || isCount(value);
 const isListOf =
   (check: Check): Check =>
@@ -52,7 +53,7 @@ const isGrant = hasFields({
 
 const checks: Record<ToWorker['kind'], Check> = {
   welcome: hasFields({ protocol: isCount, epoch: isText, environment: isText, worker: isText }),
-  snapshot: hasFields({ epoch: isText, seq: isCount, items: isListOf(isDesired) }),
+  snapshot: hasFields({ epoch: isText, seq: isCount, items: isListOf(isDesired), more: maybe(isTrue) }),
   delta: hasFields({ seq: isCount, put: isListOf(isDesired), remove: isListOf(isText) }),
   prove: hasFields({ items: isListOf(hasFields({ connection: isText, revision: isCount })) }),
   hold: hasFields({ connection: isText, revision: isCount, forMs: isCount }),

@@ -63,6 +63,71 @@ test('the worker says hello first and applies a snapshot and deltas', async () =
   );
 });
 
+test('a snapshot in several frames is applied as one', async () => {
+  const { plane, fake } = await setUp();
+  await plane.hellos(1);
+  plane.send({ kind: 'snapshot', epoch: 'e1', seq: 5, items: [desired('a', 1), desired('b', 1)] });
+  await plane.reached('b', 'valid 1');
+  const part = { kind: 'snapshot', epoch: 'e1', seq: 9 } as const;
+  plane.send({ ...part, items: [desired('c', 1), desired('d', 1)], more: true });
+  plane.send({ kind: 'tokens', tokens: [] });
+  plane.send({ ...part, items: [], more: true });
+  assert.equal((await plane.ask(operate('b'))).answer.kind, 'answer');
+  assert.equal(fake.clients.length, 2, 'nothing is opened before the last frame');
+  assert.deepEqual(
+    plane.steps('b').filter((step) => step.startsWith('closed')),
+    [],
+  );
+  plane.send({ ...part, items: [desired('a', 1), desired('d', 2)] });
+  await plane.reached('c', 'valid 1');
+  await plane.reached('d', 'valid 2');
+  await plane.reached('b', 'closed 1');
+  assert.ok(!plane.steps('a').includes('closed 1'));
+  assert.ok(!plane.steps('d').includes('valid 1'), 'the later item counts');
+  assert.deepEqual(
+    plane.of('received').map(({ seq }) => seq),
+    [5, 9],
+  );
+  plane.send({ ...part, items: [desired('a', 1)] });
+  await plane.reached('c', 'closed 1');
+});
+
+test('of a snapshot that ends in the middle nothing is applied, neither then nor with the next', async () => {
+  const { plane } = await setUp();
+  await plane.hellos(1);
+  plane.send({ kind: 'snapshot', epoch: 'e1', seq: 5, items: [desired('a', 1)] });
+  await plane.reached('a', 'valid 1');
+  const part = { kind: 'snapshot', epoch: 'e1', seq: 9 } as const;
+  plane.send({ ...part, items: [desired('b', 1)], more: true });
+  plane.close();
+  await plane.hellos(2);
+  assert.deepEqual(plane.of('hello')[1]!.cursor, { epoch: 'e1', seq: 5 });
+  plane.send({ ...part, items: [desired('c', 1)], more: true });
+  plane.send({ kind: 'delta', seq: 10, put: [], remove: ['a'] });
+  await plane.hellos(3);
+  assert.equal(plane.closes[1], 4400, 'no delta comes in between');
+  plane.send({ ...part, items: [desired('a', 1), desired('d', 1)] });
+  await plane.reached('d', 'valid 1');
+  for (const connection of ['b', 'c']) assert.deepEqual(plane.steps(connection), []);
+  assert.ok(!plane.steps('a').includes('closed 1'));
+});
+
+test('an answer that the stream does not carry is a failure of its request alone', async () => {
+  const plane = createScriptedControlPlane();
+  const { worker } = await setUp(
+    { connect: async () => ({ ...(await plane.connect()), takes: (text) => text.length < 5_000 }) },
+    plane,
+  );
+  await plane.hellos(1);
+  plane.send({ kind: 'snapshot', epoch: 'e1', seq: 1, items: [desired('a', 1)] });
+  await plane.reached('a', 'valid 1');
+  const { answer } = await plane.ask(operate('a', { text: 'x'.repeat(5_000) }));
+  assert.ok(answer.kind === 'failure');
+  assert.equal(answer.failure.code, 'payload_too_large');
+  assert.equal((await plane.ask(operate('a', { text: 'x'.repeat(1_000) }))).answer.kind, 'answer');
+  assert.ok(worker.isConnected);
+});
+
 test('deltas are idempotent, and an older one than the position changes nothing', async () => {
   const { plane, fake } = await setUp();
   await plane.hellos(1);
@@ -246,6 +311,7 @@ test('an unknown kind is ignored, a malformed frame closes the stream with 4400'
     '{"kind":"delta","seq":-1,"put":[],"remove":[]}',
     '{"kind":"delta","seq":2,"put":[{}],"remove":[]}',
     '{"kind":"snapshot","epoch":"e1","seq":"2","items":[]}',
+    '{"kind":"snapshot","epoch":"e1","seq":2,"items":[],"more":1}',
     '{"kind":"operate","request":"r","connection":"a","operation":"say","timeoutMs":0}',
   ];
   for (const [index, text] of malformed.entries()) {

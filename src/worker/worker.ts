@@ -54,6 +54,8 @@ export interface WorkerOptions extends TypeRegistry {
 /** revoked: the credential is not valid any more · replaced: another worker took the name · stopped: by `stop`. */
 export type WorkerEnd = 'revoked' | 'replaced' | 'stopped';
 
+type Answer = Extract<FromWorker, { kind: 'answer' | 'failure' }>;
+
 const defaultOfflineMaxMs = 7 * 24 * 3_600_000;
 const welcomeTimeoutMs = 10_000;
 /** How long a starting worker waits for the control plane before it serves from the snapshot. */
@@ -88,6 +90,8 @@ export class Worker {
   #environment = '';
   #tokens: UsageToken[] = [];
   #tokenListeners = new Set<(tokens: readonly UsageToken[]) => void>();
+  /** Of a snapshot that is still coming. */
+  #arriving: Map<string, DesiredConnection> | undefined;
   /** Read from the snapshot and not yet applied. */
   #held: WorkerState | undefined;
   #heardAt = Date.now();
@@ -254,6 +258,7 @@ export class Worker {
         const wasWelcome = this.isConnected;
         this.#channel = undefined;
         this.#welcome = undefined;
+        this.#arriving = undefined;
         if (wasWelcome) {
           this.#heardAt = Date.now();
           this.#saveSoon();
@@ -340,16 +345,21 @@ export class Worker {
     this.#reports.flush();
   }
 
-  #applySnapshot({ epoch, seq, items }: Extract<ToWorker, { kind: 'snapshot' }>): void {
+  #applySnapshot({ epoch, seq, items, more }: Extract<ToWorker, { kind: 'snapshot' }>): void {
+    const arrived = this.#arriving ?? new Map<string, DesiredConnection>();
+    for (const item of items) arrived.set(item.connection, item);
+    this.#arriving = more && arrived;
+    if (more) return;
     this.#held = undefined;
-    this.#desired = new Map(items.map((item) => [item.connection, item]));
+    this.#desired = arrived;
     this.#cursor = { epoch, seq };
     this.#handOver({ kind: 'received', seq });
-    this.connections.replaceAll(items);
+    this.connections.replaceAll([...arrived.values()]);
     this.#saveSoon();
   }
 
   #applyDelta({ seq, put, remove }: Extract<ToWorker, { kind: 'delta' }>): void {
+    if (this.#arriving) throw new Error('a delta came in the middle of a snapshot');
     const { epoch } = this.#welcome!;
     this.#cursor ??= this.#held?.cursor ?? { epoch, seq: 0 };
     if (this.#cursor.epoch !== epoch) {
@@ -407,7 +417,7 @@ export class Worker {
     const channel = this.#channel;
     this.#requests.set(request, controller);
     void (async () => {
-      let answer: FromWorker;
+      let answer: Answer;
       try {
         answer = { kind: 'answer', request, result: (await work(controller.signal)) ?? null };
       } catch (error) {
@@ -415,8 +425,26 @@ export class Worker {
       }
       this.#requests.delete(request);
       // An answer belongs on the stream that the request came by.
-      if (channel && this.#channel === channel) this.#sendRaw(answer);
+      if (channel && this.#channel === channel) channel.send(this.#textOf(answer, channel));
     })();
+  }
+
+  /** One that the stream does not carry would end it, and every other request with it. */
+  #textOf(answer: Answer, channel: Channel): string {
+    try {
+      const text = JSON.stringify(answer);
+      if (channel.takes?.(text) !== false) return text;
+    } catch (error) {
+      // Longer than a text can be.
+      if (!(error instanceof RangeError)) throw error;
+    }
+    const { request } = answer;
+    const tooLarge = new AppError(
+      'payload_too_large',
+      'The result is larger than what the stream to the control plane carries; ask for less of it',
+    );
+    const failure = failureOf(tooLarge, this.#options.log);
+    return JSON.stringify({ kind: 'failure', request, failure } satisfies FromWorker);
   }
 
   // ---- reports ----

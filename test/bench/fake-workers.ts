@@ -25,7 +25,7 @@ function join(port: number, token: string, name: string): Promise<void> {
     socket.on('open', () => say({ kind: 'hello', protocol: PROTOCOL_VERSION, name, version: 'bench' }));
     socket.on('message', (data) => {
       const message = JSON.parse(data.toString()) as ToWorker;
-      if (message.kind === 'snapshot') resolve();
+      if (message.kind === 'snapshot' && !message.more) resolve();
       if (message.kind !== 'delta' && message.kind !== 'snapshot') return;
       say({ kind: 'received', seq: message.seq });
       const changed = message.kind === 'delta' ? message.put : message.items;

@@ -23,8 +23,8 @@ import {
   changesPerFrame,
   changesSince,
   type DeployedRow,
+  deployedSince,
   deploymentsOf,
-  everythingDeployed,
   newestSequence,
   type PlacedRow,
   placeDeployment,
@@ -35,6 +35,7 @@ import {
   verdictsOf,
   withdrawDeployment,
 } from './deployments.store.ts';
+import { charsOf, maxFrameChars } from './frame-size.ts';
 import { type HostKeyPin, HostKeys } from './host-keys.service.ts';
 import { targetsOf } from './targets.ts';
 
@@ -290,35 +291,49 @@ export class Deployments extends EventEmitter<{
       if (upTo > seq) rows = await changesSince(db, environment.id, seq);
     }
     upTo = Math.max(upTo, rows.at(-1)?.seq ?? seq);
-    if (rows.length === changesPerFrame) upTo = rows.at(-1)!.seq;
-    const changes: Changes = { upTo, put: [], remove: [], isWhole: rows.length < changesPerFrame };
-    const resolver = this.resolver();
-    for (const row of rows) {
-      if (!this.#isDesired(row, environment.name)) {
-        changes.remove.push(row.id);
-        continue;
-      }
-      const desired = await this.#desired(row, environment.name, catchUp, resolver);
-      if (desired) changes.put.push(desired);
-    }
-    return changes;
+    return this.#frame(rows, environment.name, catchUp, upTo);
   }
 
-  /** Everything an environment has to hold. */
-  async snapshot(environment: {
-    id: string;
-    name: string;
-  }): Promise<{ upTo: number; items: DesiredConnection[] }> {
-    const rows = await everythingDeployed(this.#parts.db, environment.id);
-    const items: DesiredConnection[] = [];
+  /**
+   * What an environment has to hold, in the order of changes from `seq` on; at most a frame's worth. What
+   * changes between two of these comes later, or after the last: it is never passed over, unless it is to go.
+   */
+  async snapshotAfter(environment: { id: string; name: string }, seq: number): Promise<Changes> {
+    const rows = await deployedSince(this.#parts.db, environment.id, seq);
+    return this.#frame(rows, environment.name, true, rows.at(-1)?.seq ?? seq);
+  }
+
+  /** Opens rows for as long as they fit into a frame, which takes one of any size; `newest` where all do. */
+  async #frame(
+    rows: readonly DeployedRow[],
+    environment: string,
+    withLastGood: boolean,
+    newest: number,
+  ): Promise<Changes> {
+    const isLast = rows.length < changesPerFrame;
+    const changes: Changes = {
+      upTo: isLast ? newest : rows.at(-1)!.seq,
+      put: [],
+      remove: [],
+      isWhole: isLast,
+    };
     const resolver = this.resolver();
+    let size = 0;
+    let before = 0;
     for (const row of rows) {
-      const desired =
-        this.#isDesired(row, environment.name) &&
-        (await this.#desired(row, environment.name, true, resolver));
-      if (desired) items.push(desired);
+      if (!this.#isDesired(row, environment)) changes.remove.push(row.id);
+      else {
+        const desired = await this.#desired(row, environment, withLastGood, resolver);
+        if (desired) {
+          size += charsOf(desired);
+          if (size > maxFrameChars && changes.put.length > 0)
+            return { ...changes, upTo: before, isWhole: false };
+          changes.put.push(desired);
+        }
+      }
+      before = row.seq;
     }
-    return { upTo: rows.at(-1)?.seq ?? 0, items };
+    return changes;
   }
 
   #isDesired(row: PlacedRow, environment: string): boolean {

@@ -20,7 +20,7 @@ const changes = `select ${deployedColumns} from connections c
   cross join deployments d
   where c.seq > $2 and d.connection_id = c.id and d.environment_id = $1 order by c.seq limit ${changesPerFrame}`;
 
-/** What changed for an environment after `seq`, in order, at most a frame's worth; deletions included. */
+/** What changed for an environment after `seq`, in order, at most `changesPerFrame`; deletions included. */
 export function changesSince(db: ReadOnly, environmentId: string, seq: number) {
   return db.all<DeployedRow>(changes, [environmentId, seq]);
 }
@@ -47,13 +47,14 @@ export function placedRow(db: ReadOnly, connectionId: string, environmentId: str
   );
 }
 
-/** Everything an environment was ever told of that is not deleted. */
-export function everythingDeployed(db: ReadOnly, environmentId: string) {
-  return db.all<DeployedRow>(
-    `select ${deployedColumns} from deployments d join connections c on c.id = d.connection_id
-      where d.environment_id = $1 and c.deleted_at is null order by c.seq`,
-    [environmentId],
-  );
+const deployed = `select ${deployedColumns} from connections c
+  cross join deployments d
+  where c.seq > $2 and c.deleted_at is null and d.connection_id = c.id and d.environment_id = $1
+  order by c.seq limit ${changesPerFrame}`;
+
+/** As `changesSince`, without what is deleted: read on and on, everything that the environment was ever told of. */
+export function deployedSince(db: ReadOnly, environmentId: string, seq: number) {
+  return db.all<DeployedRow>(deployed, [environmentId, seq]);
 }
 
 /** Records that an environment is (again) told of a connection. */

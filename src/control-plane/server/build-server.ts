@@ -241,7 +241,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
     app,
     adminTokenPath,
     async listen({ host, port }) {
-      streams = await acceptWorkers(app.server, { path: WORKER_STREAM_PATH, environments, hub, log });
+      streams = await acceptWorkers(app.server, { path: WORKER_STREAM_PATH, environments, hub });
       loopback = isLoopback(host);
       const url = await app.listen({ host, port });
       ready = true;

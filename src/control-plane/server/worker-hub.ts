@@ -20,6 +20,7 @@ import type { Database } from '../store/database.ts';
 import { type Position, positionAfter, positionOf } from '../store/epoch.ts';
 import type { Logger } from './logger.ts';
 import { ProofSchedule } from './proof-schedule.ts';
+import { SnapshotFeed } from './snapshot-feed.ts';
 import { VerdictInbox } from './verdict-inbox.ts';
 
 /** Who opened the stream: proven by an enrolment token, or the embedded worker. */
@@ -40,7 +41,7 @@ interface Session extends ConnectedWorker {
   channel: Channel;
   /** The database's when the worker was welcomed. */
   epoch: string;
-  /** Position the worker has been brought to; null: it needs a snapshot. */
+  /** Position the worker has been brought to; null: it needs a snapshot, or is being sent one. */
   cursor: number | null;
   /** Still on its first catch-up, which carries last good revisions. */
   catchingUp: boolean;
@@ -89,6 +90,7 @@ export class WorkerHub {
   readonly #sessions = new Map<string, Session>();
   readonly #pumps = new Map<string, { next: Audience | undefined }>();
   readonly #proofs: ProofSchedule;
+  readonly #snapshots: SnapshotFeed;
   readonly #timer: NodeJS.Timeout;
   #closed = false;
 
@@ -97,6 +99,11 @@ export class WorkerHub {
     this.#proofs = new ProofSchedule((worker, message) => {
       const channel = this.#sessions.get(worker.id)?.channel;
       if (channel) sendMessage(channel, message);
+    });
+    this.#snapshots = new SnapshotFeed({
+      ...parts,
+      isOpen: (session) => this.#sessions.get(session.id) === session,
+      onSent: (environment) => this.#pump(environment, 'all'),
     });
     parts.deployments.on('changed', () => this.#pumpAll('all'));
     parts.deployments.on('committed', () => this.#pumpAll('embedded'));
@@ -120,10 +127,10 @@ export class WorkerHub {
     let open = true;
     const timer = setTimeout(() => channel.close(CLOSE_CODES.protocol, 'no hello'), helloTimeoutMs);
     timer.unref();
-    channel.onClose(() => {
+    channel.onClose((code, reason) => {
       open = false;
       clearTimeout(timer);
-      if (session) this.#drop(session);
+      if (session) this.#drop(session, { code, reason });
     });
     channel.onMessage((text) => {
       let message: FromWorker;
@@ -269,7 +276,7 @@ export class WorkerHub {
       }
   }
 
-  #drop(session: Session): void {
+  #drop(session: Session, end?: { code: number; reason: string }): void {
     // Closing the channel calls back here once more.
     if (this.#sessions.get(session.id) !== session) return;
     this.#sessions.delete(session.id);
@@ -279,7 +286,7 @@ export class WorkerHub {
     session.pending.clear();
     this.#parts.workers.remove(session);
     this.#parts.log.info(
-      { worker: session.name, environment: session.environment.name },
+      { worker: session.name, environment: session.environment.name, ...end },
       'worker disconnected',
     );
     if (!this.#closed) void this.#storeLastSeen();
@@ -381,30 +388,26 @@ export class WorkerHub {
   async #feed(environment: { id: string; name: string }, audience: Audience): Promise<boolean> {
     const { db, deployments } = this.#parts;
     const groups = new Map<string, Session[]>();
+    const empty: Session[] = [];
     for (const session of this.#sessions.values()) {
       if (session.environment.id !== environment.id) continue;
       if (audience === 'embedded' && !session.channel.direct) continue;
-      const key = `${session.epoch}:${session.cursor}:${session.catchingUp}`;
+      if (session.cursor === null) {
+        empty.push(session);
+        continue;
+      }
+      const key = `${session.cursor}:${session.catchingUp}`;
       const group = groups.get(key);
       if (group) group.push(session);
       else groups.set(key, [session]);
     }
+    this.#snapshots.start(environment, empty);
     let more = false;
     for (const sessions of groups.values()) {
       const { cursor, catchingUp } = sessions[0]!;
-      let frame: ToWorker | undefined;
-      let upTo: number;
-      let isWhole = false;
-      if (cursor === null) {
-        const snapshot = await deployments.snapshot(environment);
-        upTo = snapshot.upTo;
-        frame = { kind: 'snapshot', epoch: sessions[0]!.epoch, seq: upTo, items: snapshot.items };
-      } else {
-        const { put, remove, ...changes } = await deployments.changesSince(environment, cursor, catchingUp);
-        upTo = changes.upTo;
-        isWhole = changes.isWhole;
-        if (put.length + remove.length > 0) frame = { kind: 'delta', seq: upTo, put, remove };
-      }
+      const { put, remove, upTo, isWhole } = await deployments.changesSince(environment, cursor!, catchingUp);
+      const frame: ToWorker | undefined =
+        put.length + remove.length > 0 ? { kind: 'delta', seq: upTo, put, remove } : undefined;
       // What is committed from here on is announced, and read then.
       if (!isWhole) more = true;
       const advance = (session: Session) => {
@@ -441,6 +444,11 @@ export class WorkerHub {
       return Promise.reject(new AppError('no_worker', `Worker '${worker.name}' is not connected`));
     if (options.signal?.aborted) return Promise.reject(new AppError('cancelled'));
     const request = randomBytes(9).toString('base64url');
+    const text = JSON.stringify({ ...message, request });
+    if (session.channel.takes?.(text) === false)
+      return Promise.reject(
+        new AppError('payload_too_large', 'The input is larger than what the stream to a worker carries'),
+      );
     return new Promise((resolve, reject) => {
       const finish = () => {
         clearTimeout(timer);
@@ -470,7 +478,7 @@ export class WorkerHub {
         onStageBegun: options.onStageBegun,
         onStage: options.onStage,
       });
-      session.channel.send(JSON.stringify({ ...message, request }));
+      session.channel.send(text);
     });
   }
 

@@ -2,22 +2,17 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { WebSocketServer } from 'ws';
 import { AppError, errorBody } from '../../errors.ts';
-import { loggableError } from '../../loggable-error.ts';
-import { createWebSocketChannel } from '../../web-socket-channel.ts';
+import { createWebSocketChannel, maxFrameBytes } from '../../web-socket-channel.ts';
 import type { Environments } from '../environments/environments.service.ts';
-import type { Logger } from './logger.ts';
 import type { WorkerHub } from './worker-hub.ts';
-
-/** Frames carry whole snapshots, and operations of up to 64 MiB. */
-const maxFrameBytes = 512 * 1024 * 1024;
 
 /** Accepts the WebSocket of workers that show an enrolment token, on the server's own port. */
 export async function acceptWorkers(
   server: Server,
-  options: { path: string; environments: Environments; hub: WorkerHub; log: Logger },
+  options: { path: string; environments: Environments; hub: WorkerHub },
 ): Promise<WebSocketServer> {
   const { WebSocketServer } = await import('ws');
-  const { path, environments, hub, log } = options;
+  const { path, environments, hub } = options;
   // Deflate costs six times the time and gigabytes at thousands of workers.
   const streams = new WebSocketServer({
     noServer: true,
@@ -35,7 +30,6 @@ export async function acceptWorkers(
     if (!identity) return refuse(socket, '401 Unauthorized', new AppError('unauthorized_client'));
     streams.handleUpgrade(request, socket, head, (webSocket) => {
       const { enrollmentId, environment } = identity;
-      webSocket.on('error', (error) => log.debug({ err: loggableError(error) }, 'worker stream failed'));
       hub.attach(createWebSocketChannel(webSocket), { id: enrollmentId, environment });
     });
   });

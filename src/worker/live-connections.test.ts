@@ -410,6 +410,34 @@ test('deadline, cancel, unknown operation and faulty input', async () => {
   await live.stop(0);
 });
 
+test('whatever a connector does wrong in an operation is answered, and the operation counts as over', async () => {
+  const { fake, live, reached, log } = setUp({ concurrency: 1 });
+  const connector = await fake.connectors.fake();
+  const faults: Record<string, () => Promise<unknown>> = {
+    'throws at once': () => {
+      throw Object.assign(new Error('no'), { code: 'target_error' });
+    },
+    'answers no JSON': async () => ({ count: 1n }),
+    'cannot classify': () => Promise.reject(null),
+  };
+  const say = (_: unknown, { text }: { text: string }) => faults[text]?.() ?? Promise.resolve(text);
+  fake.connectors.fake = async () =>
+    ({ ...connector, operations: { ...connector.operations, say } }) as never;
+  live.put([desired('a', 1)]);
+  await reached('a', 'valid 1');
+  const outcomes = [];
+  for (const text of [...Object.keys(faults), 'well'])
+    outcomes.push(await codeOf(live.operate('a', 'say', { text }, { timeoutMs })));
+  assert.deepEqual(outcomes, ['target_error', 'internal_error', 'internal_error', 'succeeded']);
+  await assert.rejects(live.operateToJson('a', 'say', { text: 'answers no JSON' }, { timeoutMs }), {
+    code: 'internal_error',
+    message: /no JSON/,
+  });
+  assert.match(log.text(), /could not classify an error/);
+  assert.match(log.text(), /failed in a way that it does not know/);
+  await live.stop(0);
+});
+
 test('security.md 3: errors and results are scrubbed of the secrets of the connection', async () => {
   const { live, reached, log } = setUp();
   live.put([

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -37,6 +37,12 @@ test('no file is no snapshot', async () => {
   assert.equal(await new SnapshotFile(newPath(), 'c').load(offlineMaxMs), undefined);
 });
 
+test('what is there and cannot be read is unusable, not absent', async () => {
+  const path = newPath();
+  await mkdir(path, { recursive: true });
+  await assert.rejects(new SnapshotFile(path, 'c').load(offlineMaxMs), SnapshotUnusable);
+});
+
 test('security.md 14: the file shows nothing, is private, and is useless after its time', async () => {
   const path = newPath();
   const file = new SnapshotFile(path, 'credential');
@@ -44,6 +50,7 @@ test('security.md 14: the file shows nothing, is private, and is useless after i
   const bytes = await readFile(path);
   for (const text of [canary, 'credential', 'production', 'host-3']) assert.ok(!bytes.includes(text), text);
   assert.equal((await stat(path)).mode & 0o777, 0o600);
+  assert.equal((await stat(join(path, '..'))).mode & 0o777, 0o700);
   await file.save(state({ heardAt: Date.now() - offlineMaxMs - 1000 }));
   await assert.rejects(file.load(offlineMaxMs), SnapshotUnusable);
   await file.save(state({ heardAt: Date.now() + 3_600_000 }));
@@ -76,6 +83,16 @@ test('writings follow one another, leave one file, and a leftover of a killed on
   await Promise.all([1, 2, 3, 4, 5].map((seq) => file.save(state({ cursor: { epoch: 'e1', seq } }))));
   assert.equal((await file.load(offlineMaxMs))!.cursor.seq, 5);
   assert.deepEqual(await readdir(join(path, '..')), ['snapshot']);
+});
+
+test('what is saved after a discard stays, also while the discard is under way', async () => {
+  const path = newPath();
+  const file = new SnapshotFile(path, 'c');
+  await file.discard();
+  for (let seq = 0; seq < 20; seq++) {
+    await Promise.all([file.discard(), file.save(state({ cursor: { epoch: 'e1', seq } }))]);
+    assert.equal((await file.load(offlineMaxMs))?.cursor.seq, seq);
+  }
 });
 
 test('discarded it can be written again, removed it stays away', async () => {

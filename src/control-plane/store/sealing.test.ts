@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import { AppError } from '../../errors.ts';
 import type { Database } from './database.ts';
 import { openDatabase } from './open-database.ts';
-import { createSealer, type Place, verifyCanary } from './sealing.ts';
+import { createSealer, type Place, readSealingKeys, verifyCanary, verifyKeys } from './sealing.ts';
 import { isAppError } from './store-suite.ts';
 
 const newKey = () => createSecretKey(randomBytes(32));
@@ -140,5 +140,32 @@ describe('the canary', () => {
       await database.write((tx) => tx.run("update meta set value = $1 where key = 'canary'", [value]));
       await assert.rejects(verifyCanary(database, right), /master key is not the one/);
     }
+  });
+
+  it('stays with a key that was only added: what it sealed meanwhile needs it', async () => {
+    await database.write((tx) => tx.run('delete from meta'));
+    const [old, added] = [newKey(), newKey()];
+    const none = async () => [];
+    await verifyKeys(database, createSealer([old]), none);
+    const both = createSealer([added, old]);
+    await verifyKeys(database, both, none);
+    assert.deepEqual(await readSealingKeys(database), [...both.keyIds].sort());
+    await assert.rejects(
+      verifyKeys(database, createSealer([old]), none),
+      new RegExp(`still sealed with the master key ${both.keyIds[0]}, which`),
+    );
+    await verifyKeys(database, both, none);
+    await assert.rejects(verifyKeys(database, createSealer([newKey()]), none), /master key is not the one/);
+  });
+
+  it('asks which keys are in use where that was never noted', async () => {
+    await database.write((tx) => tx.run('delete from meta'));
+    const sealer = createSealer([newKey(), newKey()]);
+    const used = async () => [sealer.keyIds[0], 'another'];
+    await assert.rejects(
+      verifyKeys(database, sealer, used),
+      /still sealed with the master key another, which/,
+    );
+    assert.equal(await readSealingKeys(database), undefined);
   });
 });

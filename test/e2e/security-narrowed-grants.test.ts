@@ -164,3 +164,30 @@ test('security 1: without its jdbcUrl a database is protected in another way, an
   }
   await must('PUT', path, { ...database, password: null }, { token });
 });
+
+test('a changed host key is accepted only with MANAGE and TEST in that very environment, named or not', async () => {
+  await must('POST', `${connections}/keys/?async=true`, mail('keys'));
+  const accept = (token: string, query: string) =>
+    call(
+      'POST',
+      `${connections}/keys/trust-host-key/${query}`,
+      { fingerprint: `SHA256:${'A'.repeat(43)}` },
+      { token },
+    );
+  const [manage, tests] = ['CONNECTIONS:MANAGE', 'CONNECTIONS:TEST'] as const;
+  const elsewhere = { environments: ['test'] };
+  for (const query of ['', '?environment=production']) {
+    for (const [lacks, grants] of [
+      [tests, [{ permissions: [manage] }]],
+      [tests, [{ permissions: [manage] }, { permissions: [tests], ...elsewhere }]],
+      [manage, [{ permissions: [tests] }, { permissions: [manage], ...elsewhere }]],
+      [manage, [{ permissions: [manage, tests], ...elsewhere }]],
+    ] as [string, Grant[]][]) {
+      const refused = await accept(await tokenOf(...grants), query);
+      assert.equal(refused.status, 403, `${query} ${refused.text}`);
+      assert.match(refused.body.error_description, new RegExp(lacks));
+    }
+    const allowed = await accept(await tokenOf({ permissions: [manage, tests] }), query);
+    assert.match(allowed.body.error_description, /has no pinned host key in 'production'/);
+  }
+});

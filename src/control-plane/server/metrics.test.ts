@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import Fastify from 'fastify';
+import { ADMIN_TOKEN, startTestApp } from '../auth/test-app.ts';
+import { ConnectedWorkers } from '../deployments/connected-workers.ts';
+import { registerErrorHandler } from './error-handler.ts';
+import { metricsRoutes } from './metrics.ts';
+
+test('metrics are for administrators of the installation, or for whoever is on this machine alone', async () => {
+  await using app = await startTestApp();
+  const { token: ofProject } = await app.token([{ project: 'A', permissions: ['ADMIN'] }]);
+  let isLocal = false;
+  const server = Fastify();
+  registerErrorHandler(server);
+  const { db, access } = app;
+  const workers = new ConnectedWorkers();
+  metricsRoutes(server, { db, access, workers, loopback: () => isLocal, version: 'test' });
+  const get = async (token?: string) => {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const { statusCode, body } = await server.inject({ url: '/metrics', headers });
+    if (statusCode !== 200) assert.doesNotMatch(body, /plugboard_/);
+    return statusCode;
+  };
+  assert.deepEqual([await get(), await get('nonsense'), await get(ofProject)], [401, 401, 403]);
+  assert.equal(await get(ADMIN_TOKEN), 200);
+  isLocal = true;
+  assert.equal(await get(), 200);
+  await server.close();
+});

@@ -191,3 +191,21 @@ test('a changed host key is accepted only with MANAGE and TEST in that very envi
     assert.match(allowed.body.error_description, /has no pinned host key in 'production'/);
   }
 });
+
+test('a revision is restored only with MANAGE where the connection is and where the revision was', async () => {
+  const both = ['production', 'test'];
+  const token = await tokenOf({ permissions: ['CONNECTIONS:MANAGE'], environments: ['test'] });
+  for (const [name, first, then] of [
+    ['was-there', both, ['test']],
+    ['is-there', ['test'], both],
+  ] as const) {
+    const open = { auth: false, username: null, password: null };
+    await must('POST', `${connections}/${name}/?async=true`, mail(name, { ...open, environments: first }));
+    await must('PUT', `${connections}/${name}/?async=true`, mail(name, { ...open, environments: then }));
+    const path = `${connections}/${name}/revisions/1/restore/?async=true`;
+    const refused = await call('POST', path, undefined, { token });
+    assert.equal(refused.status, 403, `${name} ${refused.text}`);
+    assert.match(refused.body.error_description, /CONNECTIONS:MANAGE .*'production'/);
+    await must('POST', path);
+  }
+});

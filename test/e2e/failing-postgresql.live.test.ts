@@ -76,6 +76,77 @@ describe('a control plane whose PostgreSQL fails', () => {
     assert.equal((await plugboard.call('GET', `${list}once/`)).status, 200);
   });
 
+  /** Calls with the commit of an action done and its answer lost. */
+  const lose = async (action: string, method: string, path: string, body?: unknown) => {
+    const lost = proxy.loseNext(action);
+    const answer = await plugboard.call(method, path, body);
+    await lost;
+    assert.equal(answer.body.reason, 'outcome_unknown', answer.text);
+  };
+  const statusOf = async (path: string, token?: string) =>
+    (await plugboard.call('GET', path, undefined, token === undefined ? {} : { token })).status;
+  const makeToken = async (name: string) =>
+    (await plugboard.ok('POST', '/apiops/tokens/', {
+      name,
+      grants: [{ project: 'MyProject', permissions: ['CONNECTIONS:VIEW', 'CONNECTIONS:USE'] }],
+    })) as { id: string; token: string };
+
+  test('a token whose revocation was not answered is of no use, here and with the workers', async (t) => {
+    if (!available(t)) return;
+    const worker = await ScriptedWorker.connect(plugboard, 'w-tokens');
+    const { id, token } = await makeToken('lost');
+    const kept = await makeToken('kept');
+    assert.equal(await statusOf('/apiops/projects/MyProject/', token), 200);
+    const known = () => {
+      const told = worker.received.findLast((message) => message.kind === 'tokens');
+      return told?.kind === 'tokens' ? told.tokens.length : 0;
+    };
+    await until('the worker knows both', async () => known() === 2);
+    await lose('token.revoke', 'DELETE', `/apiops/tokens/${id}/`);
+    await until('it is refused', async () => (await statusOf('/apiops/projects/MyProject/', token)) === 401);
+    assert.equal(await statusOf('/apiops/projects/MyProject/', kept.token), 200);
+    await until('the worker knows one', async () => known() === 1);
+    worker.close();
+  });
+
+  test('a revocation is in force as soon as a database is back that was away behind it', async (t) => {
+    if (!available(t)) return;
+    const { id, token } = await makeToken('away');
+    const lost = proxy.loseNext('token.revoke');
+    const answer = plugboard.call('DELETE', `/apiops/tokens/${id}/`);
+    await lost;
+    await server!.shutDown();
+    assert.equal((await answer).status, 503);
+    await server!.restart();
+    await until('it is refused', async () => (await statusOf('/apiops/projects/MyProject/', token)) === 401);
+  });
+
+  test('users, projects, environments and workers follow a change whose commit was not answered', async (t) => {
+    if (!available(t)) return;
+    await lose('user.create', 'POST', '/apiops/users/', { username: 'ann', password: 'Canary-1234' });
+    await until('the user is there', async () => (await statusOf('/apiops/users/ann/')) === 200);
+    await lose('user.delete', 'DELETE', '/apiops/users/ann/');
+    await until('the user is gone', async () => (await statusOf('/apiops/users/ann/')) === 404);
+
+    await lose('environment.create', 'POST', '/apiops/environments/', { name: 'lost' });
+    await until(
+      'the environment is there',
+      async () => (await statusOf('/apiops/environments/lost/')) === 200,
+    );
+    const enrolled = '/apiops/environments/lost/enrollment-tokens/';
+    const { id } = (await plugboard.ok('POST', enrolled, { name: 'w' })) as { id: string };
+    await lose('enrollment.revoke', 'DELETE', `${enrolled}${id}/`);
+    await until(
+      'the worker has no credential',
+      async () => (await plugboard.call('GET', enrolled)).body.resultList.length === 0,
+    );
+
+    await lose('project.create', 'POST', '/apiops/projects/', { name: 'Lost', environments: ['lost'] });
+    await until('the project is there', async () => (await statusOf('/apiops/projects/Lost/')) === 200);
+    await lose('project.delete', 'DELETE', '/apiops/projects/Lost/');
+    await until('the project is gone', async () => (await statusOf('/apiops/projects/Lost/')) === 404);
+  });
+
   test('shows what a worker said while the database was away', async (t) => {
     if (!available(t)) return;
     const worker = await ScriptedWorker.connect(plugboard, 'w-2');

@@ -1,6 +1,6 @@
 import { AppError } from '../../errors.ts';
 import { createTurns } from '../server/one-at-a-time.ts';
-import type { Database } from '../store/database.ts';
+import type { Database, Queries } from '../store/database.ts';
 import type { Tables } from '../store/tables.ts';
 import { grantsAllow, grantsCover, userGrants } from './grants.ts';
 import type { Grant, Permission, Principal, Scope } from './permissions.ts';
@@ -32,6 +32,8 @@ export interface Access {
   /** Whether everything the grants give is the maker's own to give. */
   grantsWithin(maker: Principal, grants: readonly Grant[]): boolean;
   readonly directory: AccessDirectory;
+  /** Makes the directory equal to what is stored. */
+  read(queries: Pick<Queries, 'all'>): Promise<void>;
   /** Stops the expiry timer; principals stay as they are. */
   close(): void;
 }
@@ -176,8 +178,17 @@ export async function createAccess(db: Database, clock: () => number = Date.now)
     return principal;
   };
 
-  for (const row of await db.all<UserRow>('select * from users')) directory.putUser(row);
-  for (const row of await db.all<TokenRow>('select * from tokens')) directory.putToken(row);
+  const read = async (queries: Pick<Queries, 'all'>) => {
+    const userRows = await queries.all<UserRow>('select * from users');
+    const tokenRows = await queries.all<TokenRow>('select * from tokens');
+    const there = new Set([...userRows, ...tokenRows].map(({ id }) => id));
+    for (const id of [...users.keys()]) if (!there.has(id)) directory.removeUser(id);
+    for (const row of userRows) directory.putUser(row);
+    for (const id of [...tokens.keys()]) if (!there.has(id)) forgetToken(id);
+    // One that is known has not changed, and what runs under it goes on.
+    for (const row of tokenRows) if (!tokens.has(row.id)) directory.putToken(row);
+  };
+  await read(db);
 
   const allows = (principal: Principal, permission: Permission, scope: Scope) =>
     grantsAllow(principal.grants, permission, scope) &&
@@ -188,6 +199,7 @@ export async function createAccess(db: Database, clock: () => number = Date.now)
 
   return {
     directory,
+    read,
     authenticate(header) {
       const credential = header === undefined ? undefined : BEARER.exec(header)?.[1];
       // Looked up by hash: what a guess has in common with a token says nothing about how close it was.

@@ -165,6 +165,7 @@ function counted(db: Database, count: () => void): Database {
       return db.write(job, options);
     },
     connectionsVersion: () => db.connectionsVersion(),
+    onOutcomeUnknown: (listener) => db.onOutcomeUnknown(listener),
     durable: () => db.durable(),
     demandWritable: () => db.demandWritable(),
     close: () => db.close(),

@@ -5,7 +5,7 @@ import type { Caller } from '../auth/caller.ts';
 import { hashToken, makeToken } from '../auth/token-format.ts';
 import { contentTag, type Precondition } from '../server/entity-tag.ts';
 import { createTurns } from '../server/one-at-a-time.ts';
-import type { Database, Transaction } from '../store/database.ts';
+import type { Database, Queries, Transaction } from '../store/database.ts';
 import type { Tables } from '../store/tables.ts';
 
 export const ENVIRONMENT_TYPES = ['PRODUCTION', 'SANDBOX', 'TEST'] as const;
@@ -55,6 +55,8 @@ export interface Environments {
   authenticateWorker(token: string): WorkerIdentity | undefined;
   /** Calls the listener with the id of each enrolment revoked; answers how to stop. */
   onRevoked(listener: (enrollmentId: string) => void): () => void;
+  /** Makes what is held equal to what is stored. */
+  read(queries: Pick<Queries, 'all'>): Promise<void>;
 }
 
 /** Loads environments and workers' credentials into memory; they are few and asked for on every handshake. */
@@ -71,10 +73,24 @@ export async function createEnvironments(db: Database): Promise<Environments> {
     byHash.set(row.hash, row);
   };
 
-  for (const row of await db.all<EnvironmentRow>('select * from environments')) put(row);
-  for (const row of await db.all<EnrollmentRow>('select * from enrollment_tokens where revoked_at is null')) {
-    putEnrollment(row);
-  }
+  const forgetEnrollment = ({ id, hash }: EnrollmentRow) => {
+    enrollments.delete(id);
+    byHash.delete(hash);
+    for (const listener of listeners) listener(id);
+  };
+
+  const read = async (queries: Pick<Queries, 'all'>) => {
+    const rows = await queries.all<EnvironmentRow>('select * from environments');
+    const valid = await queries.all<EnrollmentRow>(
+      'select * from enrollment_tokens where revoked_at is null',
+    );
+    byName.clear();
+    for (const row of rows) put(row);
+    const there = new Set(valid.map(({ id }) => id));
+    for (const row of [...enrollments.values()]) if (!there.has(row.id)) forgetEnrollment(row);
+    for (const row of valid) putEnrollment(row);
+  };
+  await read(db);
 
   const existing = (name: string): EnvironmentRow => {
     const row = byName.get(name);
@@ -212,9 +228,7 @@ export async function createEnvironments(db: Database): Promise<Environments> {
         );
         if (revoked > 0) await audit(tx, caller, 'enrollment.revoke', id, { name: row.name, environment });
       });
-      enrollments.delete(id);
-      byHash.delete(row.hash);
-      for (const listener of listeners) listener(id);
+      forgetEnrollment(row);
     },
 
     authenticateWorker(token) {
@@ -236,6 +250,8 @@ export async function createEnvironments(db: Database): Promise<Environments> {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+
+    read,
   };
 }
 

@@ -8,7 +8,7 @@ import { projectNotFound } from '../server/access-hook.ts';
 import { contentTag, type Precondition } from '../server/entity-tag.ts';
 import { createTurns } from '../server/one-at-a-time.ts';
 import type { ProjectRow } from '../server/route-access.ts';
-import type { Database, Transaction } from '../store/database.ts';
+import type { Database, Queries, Transaction } from '../store/database.ts';
 
 const DEFAULT_ENVIRONMENTS = ['production'];
 
@@ -46,6 +46,8 @@ export interface Projects {
   ): Promise<void>;
   /** Throws conflict while the project has connections, unless forced, which deletes them. */
   remove(caller: Caller, name: string, force: boolean, precondition: Precondition): Promise<void>;
+  /** Makes what is held equal to what is stored. */
+  read(queries: Pick<Queries, 'all'>): Promise<void>;
 }
 
 /** Loads the projects into memory, where every request finds its own. */
@@ -63,19 +65,23 @@ export async function createProjects(
     byId.set(row.id, row);
   };
 
-  const environmentNames = new Map<string, string[]>();
-  for (const row of await db.all<{ project_id: string; name: string }>(
-    'select p.project_id, e.name from project_environments p join environments e on e.id = p.environment_id order by e.name',
-  )) {
-    const names = environmentNames.get(row.project_id);
-    if (names) names.push(row.name);
-    else environmentNames.set(row.project_id, [row.name]);
-  }
-  for (const row of await db.all<Pick<ProjectRow, 'id' | 'name' | 'description'>>(
-    'select id, name, description from projects',
-  )) {
-    put({ ...row, environments: environmentNames.get(row.id) ?? [] });
-  }
+  const read = async (queries: Pick<Queries, 'all'>) => {
+    const environmentNames = new Map<string, string[]>();
+    for (const row of await queries.all<{ project_id: string; name: string }>(
+      'select p.project_id, e.name from project_environments p join environments e on e.id = p.environment_id order by e.name',
+    )) {
+      const names = environmentNames.get(row.project_id);
+      if (names) names.push(row.name);
+      else environmentNames.set(row.project_id, [row.name]);
+    }
+    const rows = await queries.all<Pick<ProjectRow, 'id' | 'name' | 'description'>>(
+      'select id, name, description from projects',
+    );
+    byName.clear();
+    byId.clear();
+    for (const row of rows) put({ ...row, environments: environmentNames.get(row.id) ?? [] });
+  };
+  await read(db);
 
   const insert = async (caller: Caller, input: ProjectInput): Promise<boolean> => {
     const row: ProjectRow = {
@@ -99,6 +105,7 @@ export async function createProjects(
   };
 
   return {
+    read,
     find: (name) => byName.get(name),
     findById: (id) => byId.get(id),
     list: () => [...byName.values()],

@@ -41,6 +41,7 @@ import { projectRoutes } from '../projects/projects.routes.ts';
 import { createProjects, type Projects } from '../projects/projects.service.ts';
 import type { Database } from '../store/database.ts';
 import type { MasterKey } from '../store/master-key.ts';
+import { rereadAfterLoss } from '../store/rereading.ts';
 import { createSealer, verifyKeys } from '../store/sealing.ts';
 import { variableRoutes } from '../variables/variables.routes.ts';
 import { createVariables } from '../variables/variables.service.ts';
@@ -142,6 +143,19 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
     log,
   });
   environments.onRevoked((id) => hub.revoke(id));
+  const stopRereading = rereadAfterLoss(
+    db,
+    {
+      tables: ['users', 'tokens', 'environments', 'enrollment_tokens', 'projects', 'project_environments'],
+      async read(tx) {
+        await access.read(tx);
+        await environments.read(tx);
+        await projects.read(tx);
+        hub.refreshTokens();
+      },
+    },
+    log,
+  );
 
   let ready = false;
   let loopback = true;
@@ -270,6 +284,7 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
       app.server.closeAllConnections();
       await rotation.close();
       await draining;
+      await stopRereading();
       await db.close();
     },
   };

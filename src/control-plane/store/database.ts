@@ -55,6 +55,8 @@ export interface Database extends Omit<Queries, 'run'> {
    * processes write as well. Throws `unavailable` once a sync of the disk has failed.
    */
   connectionsVersion(): number | undefined;
+  /** Calls `listener` after each write that ended as `outcome_unknown`, which on SQLite none does. */
+  onOutcomeUnknown(listener: () => void): void;
   /** Resolves when every durable change that can be read now is on the disk. */
   durable(): Promise<void>;
   /** Throws `unavailable` when nothing can be stored now: the database is away, or lets itself be read alone. */

@@ -59,6 +59,7 @@ class PostgresDatabase implements Database {
   #builder: Kysely<Tables> | undefined;
   readonly #pool: pg.Pool;
   readonly #session: PostgresSession;
+  readonly #onUnknown: (() => void)[] = [];
 
   constructor(url: string, options: pg.PoolConfig) {
     this.#pool = new pg.Pool({
@@ -94,6 +95,10 @@ class PostgresDatabase implements Database {
 
   connectionsVersion(): undefined {}
 
+  onOutcomeUnknown(listener: () => void): void {
+    this.#onUnknown.push(listener);
+  }
+
   /** A commit becomes visible only when it is on the server's disk. */
   async durable(): Promise<void> {}
 
@@ -115,6 +120,7 @@ class PostgresDatabase implements Database {
         onCommit?.();
         return value;
       } catch (error) {
+        if (isOutcomeUnknown(error)) for (const listener of this.#onUnknown) listener();
         if (!isConflict(error)) throw error;
         if (attempt === maxAttempts)
           throw new AppError('unavailable', 'Too many changes at the same time', { cause: error });

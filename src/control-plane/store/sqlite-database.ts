@@ -120,6 +120,8 @@ class SqliteDatabase implements Database {
     return this.#session.connectionsVersion;
   }
 
+  onOutcomeUnknown(): void {}
+
   durable(): Promise<void> {
     return this.#synced;
   }

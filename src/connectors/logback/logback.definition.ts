@@ -59,7 +59,7 @@ export const logback = defineConnectionType({
     logPattern: text({
       title: 'Line pattern',
       description:
-        'Layout of a line, as in Logback: %d{format} %m %msg %message %n %level %p %le %logger{n} %c %lo %thread %t %X{key} %mdc %ex, with widths and justification such as %-5level; %% is a percent sign. End it with %n, or lines run together.',
+        'Layout of a line, as in Logback: %d{format} %m %msg %message %n %level %p %le %logger{n} %c %lo %thread %t %X{key} %mdc %ex %replace(…){class of characters, text}, with widths and justification such as %-5level; %% is a percent sign. End it with %n, or lines run together.',
       group: 'delivery',
       default: '%d{yyyy-MM-dd HH:mm:ss.SSS}[%m]%n',
       minLength: 1,
@@ -122,6 +122,7 @@ export const logback = defineConnectionType({
     return remarks;
   },
   notes: [
+    "A message is written as it is, line breaks included, as Logback does: what a caller says can look like a line of its own. Where each event has to stay one line, put all that callers say into %replace: `%d %replace(%level %logger %msg %ex){'[\\r\\n]+', ' '}%n`. A stack trace stands behind every line whose pattern has neither %ex nor %nopex.",
     'Files lie on the worker, not on the control plane: with several workers each has its own.',
     'The operator of a worker allows directories with PLUGBOARD_WORKER_LOG_ROOTS; none is allowed by default.',
   ],
@@ -129,7 +130,7 @@ export const logback = defineConnectionType({
     log: defineOperation({
       title: 'Log',
       description:
-        'Writes one line, or several as messages, in order and in one piece. Answers when the system has taken them.',
+        'Writes one line, or several as messages, in order and in one piece; line breaks of a message are written as they are, unless logPattern replaces them. Answers when the system has taken them.',
       stream: { items: 'messages' },
       input: oneOrMany(
         {

@@ -78,6 +78,9 @@ const words = [
   '%highlight(%level)',
   '%boldRed(%m)',
   '%gray(%d{HH} %c{1}){x}',
+  "%replace(%m %ex){'[\\r\\n]+', ' '}",
+  "%replace(%m){'[^a-z\\t]', '?'}",
+  '%replace(%c){[.], /}',
 ];
 const formats = [
   '',

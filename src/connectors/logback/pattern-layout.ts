@@ -75,7 +75,6 @@ const withoutMeaning = new Set([
   'maskedKvp',
   'property',
   'prefix',
-  'replace',
   'sn',
   'sequenceNumber',
   'lsn',
@@ -134,10 +133,26 @@ function composite(node: PatternNode & { kind: 'composite' }, zone: Zone): Conve
   const { word, children } = node;
   const inner = concatenate(compileAll(children, zone));
   if (word === bareComposite) return inner;
+  if (word === 'replace') {
+    const { characters, by } = replacement(node.options);
+    return (event) => inner(event).replace(characters, () => by);
+  }
   if (word === 'highlight')
     return (event) => coloured(highlights[event.level ?? 'INFO'] ?? '39', inner(event));
   const code = Object.hasOwn(colours, word) ? colours[word] : undefined;
   return code === undefined ? undefined : (event) => coloured(code, inner(event));
+}
+
+/** Characters of a class as Java and JavaScript read them alike; any other expression could take the worker's time. */
+const characterClass = /^\[\^?(?:[^\\[\]&^]|\\[rnt\\\]])+\]\+?$/u;
+
+function replacement(options: readonly string[] = []): { characters: RegExp; by: string } {
+  const [regex = '', by = '\\'] = options;
+  if (!characterClass.test(regex) || /[\\$]/.test(by))
+    throw new Error(
+      "%replace takes a class of characters and a text without $ and \\, such as {'[\\r\\n]+', ' '}",
+    );
+  return { characters: new RegExp(regex, 'gu'), by };
 }
 
 function coloured(code: string, text: string): string {

@@ -62,7 +62,8 @@ function failureIn(json: object | undefined): ElasticFailure {
   if (typeof error === 'string') return { reason: error };
   if (typeof error !== 'object' || error === null) return {};
   // What failed on the shards is told as the cause; over it stands no more than that they failed.
-  const [cause] = (error as { root_cause?: { reason?: unknown }[] }).root_cause ?? [];
+  const { root_cause: causes } = error as { root_cause?: unknown };
+  const cause: { reason?: unknown } | undefined = Array.isArray(causes) ? causes[0] : undefined;
   const told = typeof cause?.reason === 'string' ? cause : error;
   const { type, reason } = told as { type?: unknown; reason?: unknown };
   return {

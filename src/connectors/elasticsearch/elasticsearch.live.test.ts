@@ -212,6 +212,9 @@ for (const product of searchProducts)
 
       assert.match((await failed(search({ index: 'there-is-none' }))).details.hint ?? '', /no such index/i);
       assert.equal((await failed(search({ query: { nonsense: {} } }))).code, 'request_rejected');
+      const unsorted = await failed(search({ sort: [{ text: 'asc' }] }));
+      assert.equal(unsorted.code, 'request_rejected');
+      assert.match(unsorted.message, /illegal_argument_exception: .*\[?text\]?/i);
     });
 
     await t.test('routing and pipeline reach the cluster, of a document and of a bulk', async (s) => {

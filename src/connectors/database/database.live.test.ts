@@ -352,7 +352,7 @@ for (const flavour of [postgres, mysql]) {
       }
     });
 
-    await t.test('what leaves nothing goes on with the session, and is prepared once', async (t) => {
+    await t.test('what leaves nothing goes on with the same session', async (t) => {
       const db = await open(t, { ...config, maxPoolSize: 1 });
       const whose = async () => (await db.query(flavour.session)).rows[0]![0];
       await db.execute('create table lasting (id integer)');

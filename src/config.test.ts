@@ -41,6 +41,7 @@ describe('control plane', () => {
       PLUGBOARD_DATABASE_URL: 'mysql://localhost',
       PLUGBOARD_TLS_CERT: 'only-one.pem',
       PLUGBOARD_LOG_LEVEL: 'loud',
+      PLUGBOARD_BOOTSTRAP_PROJECTS: 'fine,not/fine',
     };
     assert.throws(
       () => controlPlaneConfig(faulty),

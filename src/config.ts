@@ -84,6 +84,12 @@ export function controlPlaneConfig(environment: Environment = process.env): Cont
     read.fault('PLUGBOARD_DATABASE_URL must start with postgres://; leave it out for the embedded database');
   const worker = read.text('PLUGBOARD_WORKER') ?? 'embedded';
   if (worker !== 'embedded' && worker !== 'none') read.fault('PLUGBOARD_WORKER must be embedded or none');
+  const bootstrapProjects = read.list('PLUGBOARD_BOOTSTRAP_PROJECTS', ['default']);
+  for (const name of bootstrapProjects)
+    if (!/^[A-Za-z0-9][A-Za-z0-9._ -]{0,254}$/.test(name))
+      read.fault(
+        `PLUGBOARD_BOOTSTRAP_PROJECTS: '${name}' is no name of a project: it must start with a letter or digit and consist of letters, digits, space, '.', '_' and '-'`,
+      );
   const adminToken = read.text('PLUGBOARD_ADMIN_TOKEN');
   const masterKey = read.text('PLUGBOARD_MASTER_KEY');
   const masterKeyFile = read.text('PLUGBOARD_MASTER_KEY_FILE');
@@ -99,7 +105,7 @@ export function controlPlaneConfig(environment: Environment = process.env): Cont
     ...(masterKey ? { masterKey } : {}),
     ...(masterKeyFile ? { masterKeyFile } : {}),
     ...(adminToken ? { adminToken } : {}),
-    bootstrapProjects: read.list('PLUGBOARD_BOOTSTRAP_PROJECTS', ['default']),
+    bootstrapProjects,
     embeddedWorker: worker === 'embedded',
     auditDays: read.integer('PLUGBOARD_AUDIT_DAYS', 365, 1, 36_500),
     logLevel: read.logLevel(),

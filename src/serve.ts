@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { createSecureContext } from 'node:tls';
 import { pino } from 'pino';
 import {
   ConfigError,
@@ -47,11 +48,10 @@ async function serveControlPlane(
   environment: NodeJS.ProcessEnv = process.env,
   demo?: Demo,
 ): Promise<void> {
-  const config = controlPlaneConfig(environment);
+  const { config, worker } = await bothConfigs(kind, environment);
   const log = createLog(config.logLevel);
-  const worker = kind === 'start' && config.embeddedWorker ? workerConfig(true, environment) : undefined;
   const controlPlane = await openControlPlane(config, log, demo);
-  const url = await controlPlane.listen(config);
+  const url = await orNamed(config, ['PLUGBOARD_HOST', 'PLUGBOARD_PORT'], () => controlPlane.listen(config));
   const own = [{ host: config.host, port: Number(new URL(url).port) }, ...databaseAddress(config)];
   const embedded = worker && (await startEmbedded(worker, controlPlane, own, log));
   if (controlPlane.adminTokenPath)
@@ -66,6 +66,86 @@ async function serveControlPlane(
   });
 }
 
+/** Reads the settings of both halves, so that all faults are said at once and before anything listens. */
+async function bothConfigs(
+  kind: 'start' | 'server',
+  environment: NodeJS.ProcessEnv,
+): Promise<{ config: ControlPlaneConfig; worker: WorkerConfig | undefined }> {
+  const faults: string[] = [];
+  const attempt = <T>(read: () => T): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof ConfigError || error instanceof AppError)) throw error;
+      faults.push(...error.message.split('\n'));
+      return undefined;
+    }
+  };
+  const config = attempt(() => controlPlaneConfig(environment));
+  const hasWorker = kind === 'start' && (config?.embeddedWorker ?? true);
+  const worker = hasWorker ? attempt(() => workerConfig(true, environment)) : undefined;
+  if (worker) {
+    const [{ createEgressPolicy }, { parseSecretRule }] = await Promise.all([
+      import('./worker/egress-policy.ts'),
+      import('./worker/secrets/secret-policy.ts'),
+    ]);
+    attempt(() => createEgressPolicy({ allow: worker.egressAllow, deny: worker.egressDeny }));
+    for (const entry of worker.secretSources) attempt(() => parseSecretRule(entry));
+  }
+  if (!config || faults.length > 0) throw new ConfigError([...new Set(faults)]);
+  return { config, worker };
+}
+
+/** Says in a sentence, with the variables to change, why a port cannot be listened on. */
+async function orNamed<T>(
+  { host, port }: { host: string; port: number },
+  [hostName, portName]: readonly [string, string],
+  listen: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await listen();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EADDRINUSE')
+      throw new ConfigError([
+        `Another process listens on ${host} port ${port} already: end it, or set ${portName} to another port`,
+      ]);
+    if (code === 'EACCES')
+      throw new ConfigError([`${portName}=${port} is not open to this user: set a port from 1024 on`]);
+    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+      throw new ConfigError([`${hostName}=${host} is no address of this machine`]);
+    throw error;
+  }
+}
+
+function readTls({ certFile, keyFile }: NonNullable<ControlPlaneConfig['tls']>): {
+  cert: Buffer;
+  key: Buffer;
+} {
+  const faults: string[] = [];
+  const read = (variable: string, file: string): Buffer => {
+    try {
+      return readFileSync(file);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const why = code === 'ENOENT' ? 'does not exist' : `cannot be read (${code})`;
+      faults.push(`${variable} names ${file}, which ${why}`);
+      return Buffer.alloc(0);
+    }
+  };
+  const tls = { cert: read('PLUGBOARD_TLS_CERT', certFile), key: read('PLUGBOARD_TLS_KEY', keyFile) };
+  if (faults.length > 0) throw new ConfigError(faults);
+  try {
+    createSecureContext(tls);
+  } catch (error) {
+    const why = (error as { reason?: string }).reason ?? (error as Error).message;
+    throw new ConfigError([
+      `PLUGBOARD_TLS_CERT and PLUGBOARD_TLS_KEY cannot be used (${why}): they must be a certificate in PEM and its own key, without a passphrase`,
+    ]);
+  }
+  return tls;
+}
+
 /** What no connection may lead to: the product's own database. */
 function databaseAddress({ databaseUrl }: ControlPlaneConfig): { host: string; port: number }[] {
   if (!databaseUrl) return [];
@@ -78,6 +158,7 @@ async function openControlPlane(
   log: pino.Logger,
   demo: Demo | undefined,
 ): Promise<ControlPlane> {
+  const tls = config.tls && readTls(config.tls);
   const [{ openDatabase }, { loadMasterKeys }, { buildControlPlane }] = await Promise.all([
     import('./control-plane/store/open-database.ts'),
     import('./control-plane/store/master-key.ts'),
@@ -98,9 +179,7 @@ async function openControlPlane(
     ...(config.adminToken ? { adminToken: config.adminToken } : {}),
     bootstrapProjects: config.bootstrapProjects,
     auditDays: config.auditDays,
-    ...(config.tls
-      ? { tls: { cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) } }
-      : {}),
+    ...(tls ? { tls } : {}),
     ...(demo ? { demo } : {}),
     version: version(),
     log,
@@ -199,7 +278,9 @@ async function runWorker(
 async function startApi(worker: Worker, address: { host: string; port: number }, log: pino.Logger) {
   const { buildWorkerApi } = await import('./worker/worker-api.ts');
   const api = buildWorkerApi(worker, log);
-  const url = await api.listen(address);
+  const url = await orNamed(address, ['PLUGBOARD_WORKER_API_HOST', 'PLUGBOARD_WORKER_API_PORT'], () =>
+    api.listen(address),
+  );
   log.info({ url }, `worker API listening on ${url}`);
   return api;
 }

@@ -3,7 +3,7 @@ import { networkInterfaces } from 'node:os';
 import { test } from 'node:test';
 import { AppError } from '../errors.ts';
 import { formatAddress, parseAddress } from './address.ts';
-import { createEgressPolicy, type EgressOptions, splitEntries } from './egress-policy.ts';
+import { createEgressPolicy, type EgressOptions } from './egress-policy.ts';
 
 function isOpen(host: string, options: EgressOptions = {}, port: number | undefined = 443, leadsTo = host) {
   const address = parseAddress(leadsTo);
@@ -161,13 +161,7 @@ test('security.md 8: our own listeners and database are closed, and opened only 
   policy.check('other.name', parseAddress('10.0.0.9')!, 5433);
 });
 
-test('entries are split at commas and white space, and a wrong one is named', () => {
-  assert.deepEqual(splitEntries(' 10.0.0.0/8, *.corp.example\n[::1]:80 '), [
-    '10.0.0.0/8',
-    '*.corp.example',
-    '[::1]:80',
-  ]);
-  assert.deepEqual(splitEntries(undefined), []);
+test('a wrong entry is named, with its variable', () => {
   for (const wrong of [
     '10.0.0.0/33',
     '300.1.1.1',
@@ -180,7 +174,34 @@ test('entries are split at commas and white space, and a wrong one is named', ()
     '',
   ])
     assert.throws(() => createEgressPolicy({ allow: [wrong] }), { code: 'invalid_configuration' }, wrong);
+  assert.throws(() => createEgressPolicy({ deny: ['10.0.0.0/33'] }), {
+    message: /^PLUGBOARD_WORKER_EGRESS_DENY: '10\.0\.0\.0\/33' is no egress entry/,
+  });
   createEgressPolicy({
     allow: ['[::1]:80', '::1', 'fe80::/10', 'smtp-1.corp.example:25', 'a:1', 'a:65535', '*'],
   });
+});
+
+test('a refusal names the variable that mends it', () => {
+  const hintOf = (options: EgressOptions, host: string, port: number): string | undefined => {
+    try {
+      createEgressPolicy(options).check(host, parseAddress(host)!, port);
+    } catch (error) {
+      return (error as AppError).details.hint;
+    }
+    return undefined;
+  };
+  const own = [{ host: '127.0.0.1', port: 8080 }];
+  assert.equal(
+    hintOf({}, '169.254.169.254', 80),
+    'The operator of the worker can allow it by PLUGBOARD_WORKER_EGRESS_ALLOW.',
+  );
+  assert.equal(
+    hintOf({ own }, '127.0.0.1', 8080),
+    'The operator of the worker can allow it by an entry of PLUGBOARD_WORKER_EGRESS_ALLOW that names the port.',
+  );
+  assert.equal(
+    hintOf({ deny: ['10.0.0.0/8'] }, '10.0.0.1', 80),
+    'The operator of the worker closes it by PLUGBOARD_WORKER_EGRESS_DENY.',
+  );
 });

@@ -52,6 +52,9 @@ const closedByDefault: readonly [range: string, what: string][] = [
 
 const closedRanges = closedByDefault.map(([range, what]) => ({ range: parseRange(range)!, what }));
 
+const allowVariable = 'PLUGBOARD_WORKER_EGRESS_ALLOW';
+const denyVariable = 'PLUGBOARD_WORKER_EGRESS_DENY';
+
 interface Entry {
   range?: AddressRange;
   glob?: RegExp;
@@ -60,8 +63,8 @@ interface Entry {
 
 /** The policy of security.md 8; throws `invalid_configuration` naming an entry that cannot be read. */
 export function createEgressPolicy(options: EgressOptions = {}): EgressPolicy {
-  const allow = (options.allow ?? []).map(parseEntry);
-  const deny = (options.deny ?? []).map(parseEntry);
+  const allow = (options.allow ?? []).map((text) => parseEntry(text, allowVariable));
+  const deny = (options.deny ?? []).map((text) => parseEntry(text, denyVariable));
   const own = options.own ?? [];
   const ownAddresses = new Map<string, readonly IpAddress[]>();
 
@@ -85,23 +88,29 @@ export function createEgressPolicy(options: EgressOptions = {}): EgressPolicy {
       const matches = (entry: Entry) =>
         (entry.port === undefined || entry.port === port) &&
         (entry.glob ? entry.glob.test(host) : reached.some((one) => isInRange(one, entry.range!)));
-      if (deny.some(matches)) throw denied(asked, 'it is denied by the operator of the worker');
+      if (deny.some(matches))
+        throw denied(asked, 'it is denied by the operator of the worker', `closes it by ${denyVariable}`);
       if (port !== undefined && isOwn(host, reached, port)) {
         if (allow.some((entry) => entry.port !== undefined && matches(entry))) return;
-        throw denied(asked, 'it is a listener or the database of Plugboard itself');
+        throw denied(
+          asked,
+          'it is a listener or the database of Plugboard itself',
+          `can allow it by an entry of ${allowVariable} that names the port`,
+        );
       }
       const closed = closedRanges.find(({ range }) => reached.some((one) => isInRange(one, range)));
       // While only resolving the port is not known; the check at connect time decides about entries with one.
       const opens = (entry: Entry) =>
         port === undefined ? matches({ ...entry, port: undefined }) : matches(entry);
-      if (closed && !allow.some(opens)) throw denied(asked, `it leads to ${closed.what}`);
+      if (closed && !allow.some(opens))
+        throw denied(asked, `it leads to ${closed.what}`, `can allow it by ${allowVariable}`);
     },
   };
 }
 
-function denied(host: string, why: string): AppError {
+function denied(host: string, why: string, remedy: string): AppError {
   return new AppError('egress_denied', `The worker's egress policy forbids '${host}': ${why}`, {
-    details: { hint: 'The operator of the worker can allow it by PLUGBOARD_WORKER_EGRESS_ALLOW.' },
+    details: { hint: `The operator of the worker ${remedy}.` },
   });
 }
 
@@ -126,12 +135,7 @@ function listeningRanges(address: IpAddress): AddressRange[] {
   ];
 }
 
-/** Splits the value of PLUGBOARD_WORKER_EGRESS_ALLOW or _DENY at commas and white space. */
-export function splitEntries(value: string | undefined): string[] {
-  return (value ?? '').split(/[\s,]+/).filter(Boolean);
-}
-
-function parseEntry(text: string): Entry {
+function parseEntry(text: string, variable: string): Entry {
   const whole = parseRange(text);
   if (whole) return { range: whole };
   const withPort = /^(.*):([0-9]{1,5})$/.exec(text);
@@ -146,7 +150,7 @@ function parseEntry(text: string): Entry {
   }
   throw new AppError(
     'invalid_configuration',
-    `'${text}' is no egress entry: give a CIDR block, an address or a host glob, with :port if need be`,
+    `${variable}: '${text}' is no egress entry: give a CIDR block, an address or a host glob, with :port if need be`,
   );
 }
 

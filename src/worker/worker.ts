@@ -210,7 +210,9 @@ export class Worker {
           await this.#finish('revoked', revokedGraceMs);
           return;
         }
-        this.#options.log.warn({ err: loggableError(error) }, 'the control plane cannot be reached');
+        // It comes back every few seconds: a sentence for what is known, a stack for what is not.
+        const why = error instanceof AppError ? { reason: error.message } : { err: loggableError(error) };
+        this.#options.log.warn(why, 'the control plane cannot be reached');
       }
       this.#serveFromSnapshot();
       // Full jitter, so that the workers of a control plane that returns do not all come at once.

@@ -62,6 +62,46 @@ test('a second start on the same data directory is refused with a sentence, and 
   await site.remove();
 });
 
+test('settings that cannot be used stop the start with a sentence for each, before anything listens', async () => {
+  const site = await newSite();
+  const first = await startProcess('start', site.env);
+  const second = await newSite();
+  const wrong: [NodeJS.ProcessEnv, RegExp][] = [
+    [
+      { PLUGBOARD_PORT: new URL(first.url).port },
+      /^plugboard: Another process listens on .* already: end it, or set PLUGBOARD_PORT to another port$/,
+    ],
+    [
+      { PLUGBOARD_HOST: '203.0.113.1', PLUGBOARD_INSECURE: '1' },
+      /^plugboard: PLUGBOARD_HOST=203\.0\.113\.1 is no address of this machine$/,
+    ],
+    [
+      { PLUGBOARD_TLS_CERT: '/absent/cert', PLUGBOARD_TLS_KEY: '/absent/key' },
+      /^plugboard: PLUGBOARD_TLS_CERT names \/absent\/cert, which does not exist\nPLUGBOARD_TLS_KEY names/,
+    ],
+    [
+      { PLUGBOARD_TLS_CERT: 'package.json', PLUGBOARD_TLS_KEY: 'package.json' },
+      /^plugboard: PLUGBOARD_TLS_CERT and PLUGBOARD_TLS_KEY cannot be used \(.*\): they must be a certificate/,
+    ],
+    [
+      {
+        PLUGBOARD_AUDIT_DAYS: '0',
+        PLUGBOARD_WORKER_EGRESS_DENY: '10.0.0.0/33',
+        PLUGBOARD_WORKER_SECRET_SOURCES: 'MyProject',
+      },
+      /^plugboard: PLUGBOARD_AUDIT_DAYS .*\nPLUGBOARD_WORKER_EGRESS_DENY: .*\nPLUGBOARD_WORKER_SECRET_SOURCES: /,
+    ],
+  ];
+  for (const [env, sentence] of wrong) {
+    const { code, output } = await runToEnd('start', { ...second.env, ...env });
+    assert.equal(code, 1, output);
+    assert.match(output.trim(), sentence);
+    assert.doesNotMatch(output, /\n\s+at |listening/);
+  }
+  assert.equal((await first.end()).code, 0);
+  await Promise.all([site.remove(), second.remove()]);
+});
+
 test('SIGTERM lets an operation in flight end, whatever else is connected, and exits 0', async () => {
   const site = await newSite();
   const running = await startProcess('start', site.env);

@@ -272,7 +272,10 @@ export async function runCli(
   args: string[],
   output: Output = { out: (text) => process.stdout.write(text), err: (text) => process.stderr.write(text) },
 ): Promise<number> {
-  const started = processes.find(({ words }) => words === args[0]);
+  const found = commands
+    .map((command) => ({ command, words: command.words.split(' ') }))
+    .find(({ words }) => words.every((word, place) => args[place] === word));
+  const started = found ? undefined : processes.find(({ words }) => words === args[0]);
   if (started) {
     // main.ts starts a process; what arrives here has arguments.
     const usage = `Usage: plugboard ${started.words}\n\n${started.summary} It takes no arguments; it is ${howConfigured}.\n`;
@@ -283,9 +286,6 @@ export async function runCli(
     output.err(`plugboard: unexpected argument '${args[1]}'\n\n${usage}`);
     return exitCodes.usage;
   }
-  const found = commands
-    .map((command) => ({ command, words: command.words.split(' ') }))
-    .find(({ words }) => words.every((word, place) => args[place] === word));
   if (!found) {
     const asked = args[0] ?? 'help';
     if (['help', '--help', '-h'].includes(asked)) {

@@ -86,6 +86,9 @@ describe('command line', () => {
       assert.equal(wrong.code, 2);
       assert.match(wrong.err, /unexpected argument 'now'/);
     }
+    const enrolled = await run(['worker', 'enroll', 'production', 'beside']);
+    assert.equal(enrolled.code, 0, 'a command that begins with the same word');
+    assert.match(enrolled.out, /^pbw_\S+\n\nStart the worker with /);
   });
 
   test('wrong usage names what is wrong, and is exit code 2', async () => {

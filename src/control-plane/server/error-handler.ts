@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppError, errorBody, type FieldFault } from '../../errors.ts';
 import { loggableError } from '../../loggable-error.ts';
+import { patternWords } from './pattern-words.ts';
 
 /** Makes every failure an answer of the error table; what is our own fault is logged under the request's id. */
 export function registerErrorHandler(app: FastifyInstance): void {
@@ -104,5 +105,6 @@ function validationError(error: FastifyError): AppError {
 function wording(keyword: string, params: Record<string, unknown>, message: string | undefined): string {
   if (keyword === 'enum') return `must be one of ${(params['allowedValues'] as unknown[]).join(', ')}`;
   if (keyword === 'const') return `must be ${JSON.stringify(params['allowedValue'])}`;
-  return message ?? 'is not valid';
+  const inWords = keyword === 'pattern' ? patternWords(String(params['pattern'])) : undefined;
+  return inWords ?? message ?? 'is not valid';
 }

@@ -1,9 +1,9 @@
 import { Type } from 'typebox';
 
 const TEXT = '^[^\\u0000]*$';
-const LINE = '^[^\\u0000-\\u001f\\u007f]+$';
+export const LINE = '^[^\\u0000-\\u001f\\u007f]+$';
 /** A name that is also a path segment and a word of log lines. */
-const NAME = '^[A-Za-z0-9][A-Za-z0-9._ -]*$';
+export const NAME = '^[A-Za-z0-9][A-Za-z0-9._ -]*$';
 
 export const nameField = (description: string) =>
   Type.String({ minLength: 1, maxLength: 255, pattern: NAME, description });

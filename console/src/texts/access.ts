@@ -11,6 +11,7 @@ export const permissionTexts: Readonly<Record<string, string>> = {
   'VARIABLES:MANAGE': 'Create, change and delete them, and send hidden ones anywhere',
   'AUDIT:VIEW': 'See who did what',
   'PROJECT:MANAGE': 'Change description and environments of the project',
+  'METRICS:VIEW': 'Read /metrics; for all projects alone',
   ADMIN: 'Everything; for all projects also users, tokens and the fleet',
 };
 

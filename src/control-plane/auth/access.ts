@@ -3,7 +3,7 @@ import { createTurns } from '../server/one-at-a-time.ts';
 import type { Database, Queries } from '../store/database.ts';
 import type { Tables } from '../store/tables.ts';
 import { grantsAllow, grantsCover, userGrants } from './grants.ts';
-import type { Grant, Permission, Principal, Scope } from './permissions.ts';
+import { type Grant, METRICS, type Permission, type Principal, type Scope } from './permissions.ts';
 import { hashToken } from './token-format.ts';
 
 const TIMER_MAX_MS = 24 * 60 * 60 * 1000;
@@ -25,7 +25,7 @@ export interface Access {
     scope: Scope,
     environments: Iterable<string>,
   ): boolean;
-  /** Whether the principal has any grant in the project. */
+  /** Whether the principal has any permission in the project. */
   seesProject(principal: Principal, name: string): boolean;
   /** Throws forbidden naming the permission unless the principal has it. */
   require(principal: Principal, permission: Permission, scope: Scope): void;
@@ -195,7 +195,10 @@ export async function createAccess(db: Database, clock: () => number = Date.now)
     (!principal.ceiling || grantsAllow(principal.ceiling, permission, scope));
 
   const sees = (grants: readonly Grant[], name: string) =>
-    grants.some((grant) => grant.permissions.length > 0 && (grant.project === '*' || grant.project === name));
+    grants.some(
+      ({ permissions, project }) =>
+        permissions.some((permission) => permission !== METRICS) && (project === '*' || project === name),
+    );
 
   return {
     directory,

@@ -50,7 +50,9 @@ function oracle(held: readonly Grant[], wanted: Permission, asked: Scope): boole
     return [
       listed.has(wanted),
       one.project === '*' ||
-        (asked.project === undefined ? wanted !== 'ADMIN' : asked.project === one.project),
+        (asked.project === undefined
+          ? !['ADMIN', 'METRICS:VIEW'].includes(wanted)
+          : asked.project === one.project),
       asked.environment === undefined || !one.environments || one.environments.includes(asked.environment),
       asked.connection === undefined ||
         !one.connections ||
@@ -151,6 +153,8 @@ test('a narrowing that would mean nothing is refused, naming it', () => {
     { project: 'A', permissions: ['AUDIT:VIEW'], connections: ['x'] },
     { project: 'A', permissions: ['KEYS:MANAGE'], operations: ['x'] },
     { project: 'A', permissions: ['PROJECT:MANAGE'], environments: ['test'] },
+    { project: 'A', permissions: ['METRICS:VIEW'] },
+    { project: '*', permissions: ['METRICS:VIEW'], environments: ['test'] },
   ];
   for (const grant of refused) {
     assert.throws(

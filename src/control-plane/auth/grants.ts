@@ -2,7 +2,7 @@ import { Type } from 'typebox';
 import { matchesGlob, matchesStars } from '../../contract/glob.ts';
 import { foldName } from '../../contract/validation.ts';
 import { AppError, type FieldFault } from '../../errors.ts';
-import { type Grant, PERMISSIONS, type Permission, type Scope } from './permissions.ts';
+import { type Grant, METRICS, PERMISSIONS, type Permission, type Scope } from './permissions.ts';
 
 const GLOB_MAX_LENGTH = 255;
 const LIST_MAX_LENGTH = 200;
@@ -36,9 +36,9 @@ export const grantSchema = Type.Object(
 
 export const grantsSchema = Type.Array(grantSchema, { maxItems: 1000 });
 
-const NEVER_BY_ENVIRONMENT: readonly Permission[] = ['ADMIN', 'PROJECT:MANAGE', 'AUDIT:VIEW'];
+const NEVER_BY_ENVIRONMENT: readonly Permission[] = ['ADMIN', 'PROJECT:MANAGE', 'AUDIT:VIEW', METRICS];
 
-/** Refuses grants whose narrowing would mean nothing: bad_request naming each. */
+/** Refuses grants that would mean nothing, or less than they say: bad_request naming each. */
 export function checkGrants(grants: readonly Grant[]): void {
   const faults: FieldFault[] = [];
   for (const [index, grant] of grants.entries()) {
@@ -51,6 +51,11 @@ export function checkGrants(grants: readonly Grant[]): void {
       }
     };
     const beyondConnections = grant.permissions.filter((name) => !name.startsWith('CONNECTIONS:'));
+    if (grant.project !== '*' && grant.permissions.includes(METRICS))
+      faults.push({
+        field: `grants[${index}].project`,
+        message: `must be * for ${METRICS}, which is of the installation; put it into a grant of its own`,
+      });
     if (grant.connections) refuse('connections', beyondConnections);
     if (grant.operations) refuse('operations', beyondConnections);
     if (grant.environments) {
@@ -85,7 +90,7 @@ function grantAllows(grant: Grant, permission: Permission, scope: Scope): boolea
   if (grant.project !== '*') {
     if (scope.project !== undefined && scope.project !== grant.project) return false;
     // ADMIN of one project administers that project, never the installation.
-    if (scope.project === undefined && permission === 'ADMIN') return false;
+    if (scope.project === undefined && (permission === 'ADMIN' || permission === METRICS)) return false;
   }
   if (
     grant.environments &&

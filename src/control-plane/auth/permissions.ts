@@ -11,10 +11,14 @@ export const PERMISSIONS = [
   'VARIABLES:MANAGE',
   'AUDIT:VIEW',
   'PROJECT:MANAGE',
+  'METRICS:VIEW',
   'ADMIN',
 ] as const;
 
 export type Permission = (typeof PERMISSIONS)[number];
+
+/** Of the installation and of no project: granted for `*` alone, and by it nobody sees a project. */
+export const METRICS: Permission = 'METRICS:VIEW';
 
 /** What a token or user may do in one project, or in all (`*`). */
 export interface Grant {

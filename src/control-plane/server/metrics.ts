@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { AppError } from '../../errors.ts';
 import type { Access } from '../auth/access.ts';
+import { METRICS } from '../auth/permissions.ts';
 import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
 import { objectsEnding } from '../keys/expiring.ts';
 import type { Database } from '../store/database.ts';
@@ -61,13 +61,12 @@ export function metricsRoutes(
     '/metrics',
     {
       config: { access: 'public' },
-      schema: { tags: ['system'], summary: 'Prometheus metrics; ADMIN unless bound to loopback' },
+      schema: { tags: ['system'], summary: 'Prometheus metrics; METRICS:VIEW unless bound to loopback' },
     },
     async (request, reply) => {
       if (!loopback()) {
         const principal = access.authenticate(request.headers.authorization);
-        if (!access.allows(principal, 'ADMIN', {}))
-          throw new AppError('forbidden', 'The token lacks the permission ADMIN');
+        access.require(principal, METRICS, {});
       }
       return reply.type('text/plain; version=0.0.4; charset=utf-8').send(await render());
     },

@@ -36,7 +36,7 @@ describe('faults', () => {
       'additionalProperties[0].value': 'must be text',
       'additionalProperties[1].value': 'is required',
       'circuitBreaker.errorThreshold': 'must be a whole number from 1 to 10000',
-      'circuitBreaker.sleep': 'unknown field `sleep`',
+      'circuitBreaker.sleep': 'unknown field `sleep`; did you mean `sleepWindowSeconds`?',
       username: 'is required when auth is true',
       password: 'is required when auth is true',
     });

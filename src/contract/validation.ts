@@ -574,7 +574,17 @@ function nearest(name: string, known: readonly string[]): string | undefined {
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance && distance < candidate.length) [best, bestDistance] = [candidate, distance];
   }
-  return best;
+  return best ?? partOf(name, known);
+}
+
+/** The one field that says more or less of the same, as `topicName` for `topic`; undefined where there are several. */
+function partOf(name: string, known: readonly string[]): string | undefined {
+  const asked = name.toLowerCase();
+  const near = known.filter((candidate) => {
+    const field = candidate.toLowerCase();
+    return Math.min(asked.length, field.length) >= 3 && (field.includes(asked) || asked.includes(field));
+  });
+  return near.length === 1 ? near[0] : undefined;
 }
 
 /** Optimal string alignment: insertions, deletions, substitutions, and swaps of neighbours count one each. */

@@ -26,7 +26,7 @@ export const shell = {
   notFound: 'There is no such page',
   notFoundHelp: 'The address may be mistyped, or the page was moved.',
   unknownProject: 'There is no such project',
-  unknownProjectHelp: 'It may have been renamed or deleted, or your token does not see it.',
+  unknownProjectHelp: 'It may have been deleted, or your token does not see it.',
   firstProject: 'To the connections',
   pages: 'Pages',
   actions: 'Actions',

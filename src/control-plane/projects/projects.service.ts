@@ -213,7 +213,10 @@ async function placeInEnvironments(tx: Transaction, project: ProjectRow): Promis
     const message =
       missing.length === 1 ? `Environment ${names} not found` : `Environments ${names} not found`;
     throw new AppError('bad_request', message, {
-      details: { validationErrors: [{ field: 'environments', message }] },
+      details: {
+        validationErrors: [{ field: 'environments', message }],
+        hint: 'An administrator makes environments, by POST /apiops/environments/ or on the page Fleet.',
+      },
     });
   }
   for (const { id } of found) {

@@ -218,3 +218,13 @@ test('projects are found again after a restart, and made at the start once', asy
   );
   assert.deepEqual(again.findById(again.find('A')!.id), again.find('A'));
 });
+
+test('an environment that does not exist is named, with where environments are made', async () => {
+  await using app = await startTestApp();
+  const refused = await app.call('POST', '/apiops/projects/', {
+    body: { name: 'A', environments: ['staging'] },
+  });
+  assert.equal(refused.status, 400);
+  assert.equal(refused.body.error_description, "Environment 'staging' not found");
+  assert.match(refused.body.hint, /POST \/apiops\/environments\//);
+});

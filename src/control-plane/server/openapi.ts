@@ -26,6 +26,7 @@ const errorStatuses: Record<string, string> = {
   '401': 'Invalid token',
   '403': 'The token lacks a permission',
   '404': 'Not there, or not visible to the token',
+  default: 'Any other error: each is in docs/reference/errors.md, with its code, and whether to retry',
 };
 
 /** Collects the routes as they are registered and answers their OpenAPI 3.1 document, made when first asked for. */

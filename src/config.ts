@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
+import { isLoopback } from './contract/host.ts';
 
 /** What the control plane is told by its environment. */
 export interface ControlPlaneConfig {
@@ -75,7 +76,7 @@ export function controlPlaneConfig(environment: Environment = process.env): Cont
   if ((certFile === undefined) !== (keyFile === undefined))
     read.fault('PLUGBOARD_TLS_CERT and PLUGBOARD_TLS_KEY belong together: set both or none');
   const insecure = read.flag('PLUGBOARD_INSECURE');
-  if (!isLoopbackHost(host) && !certFile && !insecure)
+  if (!isLoopback(host) && !certFile && !insecure)
     read.fault(
       `PLUGBOARD_HOST=${host} is reachable from other machines, and secrets would travel in clear: set PLUGBOARD_TLS_CERT and PLUGBOARD_TLS_KEY, or PLUGBOARD_INSECURE=1 when a proxy in front ends TLS`,
     );
@@ -131,7 +132,7 @@ export function remoteWorkerConfig(environment: Environment = process.env): Remo
     );
   else if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
     read.fault('PLUGBOARD_URL must be an http:// or https:// URL');
-  else if (new URL(url).protocol === 'http:' && !isLoopbackHost(new URL(url).hostname) && !insecure)
+  else if (new URL(url).protocol === 'http:' && !isLoopback(new URL(url).hostname) && !insecure)
     read.fault(
       'PLUGBOARD_URL must be https:// for a host that is not this machine: secrets would travel in clear',
     );
@@ -166,7 +167,7 @@ export function clientConfig(environment: Environment = process.env): ClientConf
 function workerSettings(read: Reader, embedded: boolean): WorkerConfig {
   const apiPort = read.text('PLUGBOARD_WORKER_API_PORT');
   const host = read.text('PLUGBOARD_WORKER_API_HOST') ?? '127.0.0.1';
-  if (!isLoopbackHost(host) && !read.flag('PLUGBOARD_INSECURE'))
+  if (!isLoopback(host) && !read.flag('PLUGBOARD_INSECURE'))
     read.fault(
       `PLUGBOARD_WORKER_API_HOST=${host} is reachable from other machines without TLS: set PLUGBOARD_INSECURE=1 when a proxy in front ends TLS`,
     );
@@ -204,7 +205,7 @@ function vaultSettings(read: Reader): Pick<WorkerConfig, 'vault'> {
     read.fault(
       'PLUGBOARD_WORKER_VAULT_ADDR must be an http:// or https:// URL such as https://vault.example.com:8200',
     );
-  else if (url.protocol === 'http:' && !isLoopbackHost(url.hostname) && !read.flag('PLUGBOARD_INSECURE'))
+  else if (url.protocol === 'http:' && !isLoopback(url.hostname) && !read.flag('PLUGBOARD_INSECURE'))
     read.fault(
       'PLUGBOARD_WORKER_VAULT_ADDR must be https:// for a host that is not this machine: secrets would travel in clear',
     );
@@ -287,8 +288,4 @@ function reader(environment: Environment) {
       return config;
     },
   };
-}
-
-function isLoopbackHost(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }

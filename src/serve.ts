@@ -180,6 +180,7 @@ async function openControlPlane(
     bootstrapProjects: config.bootstrapProjects,
     auditDays: config.auditDays,
     ...(tls ? { tls } : {}),
+    behindProxy: config.insecure,
     ...(demo ? { demo } : {}),
     version: version(),
     log,

@@ -7,6 +7,17 @@ export function normaliseHost(host: string): string {
   return spelled.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '');
 }
 
+/** Whether a host is this machine alone: `localhost`, 127.0.0.0/8 or ::1, in any spelling. */
+export function isLoopback(host: string): boolean {
+  const name = normaliseHost(host);
+  return (
+    name === 'localhost' ||
+    name === '::1' ||
+    /^127\.\d+\.\d+\.\d+$/.test(name) ||
+    /^::ffff:7f[\da-f]{2}:/.test(name)
+  );
+}
+
 const label = '[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?';
 const dnsName = new RegExp(`^${label}(?:\\.${label})*\\.?$`);
 const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.|$)){4}$/;

@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { email } from '../connectors/email/email.definition.ts';
 import type { ConnectionType } from './connection-type.ts';
 import { formats } from './formats.ts';
-import { isHost, normaliseHost } from './host.ts';
+import { isHost, isLoopback, normaliseHost } from './host.ts';
 import { foldName, nameFault, parseConnection } from './validation.ts';
 
 const definition = email as unknown as ConnectionType;
@@ -250,6 +250,32 @@ describe('formats', () => {
       for (const text of good) assert.ok(formats[name]!.validate(text), `${name}: ${text}`);
       for (const text of bad) assert.ok(!formats[name]!.validate(text), `${name}: not ${text}`);
     });
+
+  test('this machine alone is told in any spelling', () => {
+    for (const host of [
+      'localhost',
+      'LOCALHOST.',
+      '127.0.0.1',
+      '127.8.9.10',
+      '0x7f.1',
+      '::1',
+      '[::1]',
+      '0::1',
+    ])
+      assert.ok(isLoopback(host), host);
+    assert.ok(isLoopback('::ffff:127.0.0.1'));
+    for (const host of [
+      '0.0.0.0',
+      '::',
+      '128.0.0.1',
+      '127.0.0.1.example.com',
+      'localhost.example.com',
+      '::2',
+    ])
+      assert.ok(!isLoopback(host), host);
+    assert.ok(!isLoopback('::ffff:10.0.0.1'));
+    assert.ok(!isLoopback('::ffff:7f:1'), '0.127.0.1');
+  });
 
   test('hosts are normalised to one spelling', () => {
     for (const host of ['EXAMPLE.com', 'example.com.', 'Example.Com'])

@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
 import { type Channel, WORKER_STREAM_PATH } from '../contract/channel.ts';
+import { isLoopback } from '../contract/host.ts';
 import { AppError } from '../errors.ts';
 import { createWebSocketChannel, maxFrameBytes } from '../web-socket-channel.ts';
-import { parseAddress } from './address.ts';
 
 export interface StreamOptions {
   /** Base URL of the control plane: http, https, ws or wss. */
@@ -37,13 +37,6 @@ export function streamUrl({ url, insecure = false }: Pick<StreamOptions, 'url' |
       `PLUGBOARD_URL leads to ${target.hostname} in clear: use https, or set PLUGBOARD_INSECURE=1 when something else encrypts the way`,
     );
   return target;
-}
-
-function isLoopback(host: string): boolean {
-  const address = parseAddress(host);
-  if (!address) return /^(.+\.)?localhost\.?$/i.test(host);
-  const { family, bytes } = address;
-  return family === 4 ? bytes[0] === 127 : bytes.every((byte, at) => byte === (at === 15 ? 1 : 0));
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { AppError } from '../../errors.ts';
 import { registerFormParser } from './form-parser.ts';
@@ -8,7 +8,10 @@ import type { LogIn } from './log-in.service.ts';
 const CREDENTIAL_MAX_LENGTH = 1024;
 
 /** POST /apiops/auth/token: OAuth 2 client credentials (RFC 6749, 4.4), form-encoded. */
-export function logInRoutes(app: FastifyInstance, services: { logIn: LogIn }): void {
+export function logInRoutes(
+  app: FastifyInstance,
+  services: { logIn: LogIn; addressOf: (request: FastifyRequest) => string },
+): void {
   // Forms are read here alone; everywhere else they are an unsupported media type.
   app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
@@ -48,7 +51,7 @@ export function logInRoutes(app: FastifyInstance, services: { logIn: LogIn }): v
         const { token, expiresInSeconds } = await services.logIn.logIn({
           username,
           password,
-          address: request.ip,
+          address: services.addressOf(request),
           requestId: request.id,
         });
         reply.header('cache-control', 'no-store');

@@ -83,7 +83,7 @@ export async function startTestApp(
   registerIdempotency(app, db, createSealer([createSecretKey(randomBytes(32))]));
   tokenRoutes(app, { tokens: createTokens(db, access) });
   userRoutes(app, { users: createUsers(db, access) });
-  logInRoutes(app, { logIn: createLogIn(db, access) });
+  logInRoutes(app, { logIn: createLogIn(db, access), addressOf: ({ ip }) => ip });
   meRoutes(app, { access, projects });
   auditRoutes(app, { audit: createAudit(db, { access, projects }) });
   projectRoutes(app, { projects, access });

@@ -1,7 +1,13 @@
 import { join } from 'node:path';
-import Fastify, { type FastifyInstance, LogController, type onResponseHookHandler } from 'fastify';
+import Fastify, {
+  type FastifyInstance,
+  type FastifyRequest,
+  LogController,
+  type onResponseHookHandler,
+} from 'fastify';
 import type { WebSocketServer } from 'ws';
 import { type Channel, WORKER_STREAM_PATH } from '../../contract/channel.ts';
+import { isLoopback } from '../../contract/host.ts';
 import { loggableError } from '../../loggable-error.ts';
 import { registerJsonParser } from '../../request-body/json-body.ts';
 import { auditRoutes } from '../audit/audit.routes.ts';
@@ -46,6 +52,7 @@ import { createSealer, verifyKeys } from '../store/sealing.ts';
 import { variableRoutes } from '../variables/variables.routes.ts';
 import { createVariables } from '../variables/variables.service.ts';
 import { registerAccess } from './access-hook.ts';
+import { clientAddress } from './client-address.ts';
 import { connectionTypeRoutes } from './connection-types.routes.ts';
 import { consoleRoutes } from './console.routes.ts';
 import { type Demo, demoRoutes } from './demo.routes.ts';
@@ -76,6 +83,8 @@ export interface ControlPlaneOptions {
   /** How long a change waits for the workers by default; 10,000 ms. */
   deployTimeoutMs?: number;
   tls?: { cert: Buffer; key: Buffer };
+  /** Whoever connects is a proxy; without it, only on loopback. */
+  behindProxy?: boolean;
   /** Given by the demo alone. */
   demo?: Demo;
   version: string;
@@ -223,7 +232,8 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   projectRoutes(app, { projects, access });
   environmentRoutes(app, { environments });
   workerRoutes(app, { db, environments, workers });
-  logInRoutes(app, { logIn: createLogIn(db, access) });
+  const addressOf = (request: FastifyRequest) => clientAddress(request, options.behindProxy === true);
+  logInRoutes(app, { logIn: createLogIn(db, access), addressOf });
   meRoutes(app, { access, projects });
   const tokens = createTokens(db, access);
   tokenRoutes(app, { tokens });
@@ -232,7 +242,8 @@ export async function buildControlPlane(options: ControlPlaneOptions): Promise<C
   userRoutes(app, { users: createUsers(db, access) });
   auditRoutes(app, { audit: createAudit(db, { access, projects }) });
   eventRoutes(app, { access, events });
-  metricsRoutes(app, { db, access, workers, loopback: () => loopback, version });
+  const isLocal = (request: FastifyRequest) => loopback && isLoopback(addressOf(request));
+  metricsRoutes(app, { db, access, workers, isLocal, version });
   docsRoutes(app, openApi);
   if (options.demo) demoRoutes(app, options.demo);
   consoleRoutes(app, { directory: join(import.meta.dirname, '../../../console/dist') });
@@ -306,13 +317,6 @@ function refreshTokensAfterChanges(app: FastifyInstance, hub: WorkerHub): void {
 function childless(log: Logger): Logger {
   const own: Logger = Object.create(log, { child: { value: () => own } });
   return own;
-}
-
-const loopbackHosts = new Set(['127.0.0.1', '::1', 'localhost']);
-
-/** Whether a server bound to this host is reached from this machine alone. */
-export function isLoopback(host: string): boolean {
-  return loopbackHosts.has(host) || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
 const processPart = Math.random().toString(36).slice(2, 8);

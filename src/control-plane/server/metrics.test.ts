@@ -15,7 +15,7 @@ test('metrics are for who has METRICS:VIEW or administers the installation, or f
   registerErrorHandler(server);
   const { db, access } = app;
   const workers = new ConnectedWorkers();
-  metricsRoutes(server, { db, access, workers, loopback: () => isLocal, version: 'test' });
+  metricsRoutes(server, { db, access, workers, isLocal: () => isLocal, version: 'test' });
   const get = async (token?: string) => {
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
     const { statusCode, body } = await server.inject({ url: '/metrics', headers });

@@ -9,8 +9,8 @@ interface Services {
   db: Database;
   access: Access;
   workers: ConnectedWorkers;
-  /** Whether the server listens on loopback alone: then no token is asked for. */
-  loopback: () => boolean;
+  /** Whether the request comes from this machine to a server that listens on loopback: then no token is asked for. */
+  isLocal: (request: FastifyRequest) => boolean;
   version: string;
 }
 
@@ -29,7 +29,7 @@ interface Series {
 /** `GET /metrics` in the Prometheus text format 0.0.4; labels hold no name that a client chose but of projects' types. */
 export function metricsRoutes(
   app: FastifyInstance,
-  { db, access, workers, loopback, version }: Services,
+  { db, access, workers, isLocal, version }: Services,
 ): void {
   const requests = new Map<string, Series>();
   /** The same by a route's own object and status: to put the labels together for each request costs more. */
@@ -64,7 +64,7 @@ export function metricsRoutes(
       schema: { tags: ['system'], summary: 'Prometheus metrics; METRICS:VIEW unless bound to loopback' },
     },
     async (request, reply) => {
-      if (!loopback()) {
+      if (!isLocal(request)) {
         const principal = access.authenticate(request.headers.authorization);
         access.require(principal, METRICS, {});
       }

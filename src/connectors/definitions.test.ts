@@ -336,7 +336,7 @@ for (const definition of all) {
         const swapped = name.slice(0, -2) + name.at(-1) + name.at(-2);
         if (swapped === name || names.includes(swapped)) continue;
         const faults = faultsOf(definition, { ...minimalBody(definition), [swapped]: 1 });
-        assert.equal(faults.get(swapped), `unknown field \`${swapped}\`; did you mean \`${name}\`?`);
+        assert.equal(faults.get(swapped), `is not known; did you mean \`${name}\`?`);
       }
     });
 

@@ -30,13 +30,13 @@ describe('faults', () => {
     assert.deepEqual(faultsOf(body), {
       name: 'must start with a letter or digit and consist of letters, digits, space, `.`, `_` and `-`',
       host: 'is required',
-      hsot: 'unknown field `hsot`; did you mean `host`?',
+      hsot: 'is not known; did you mean `host`?',
       port: 'must be a whole number from 1 to 65535',
       enableStartTls: 'must be true or false',
       'additionalProperties[0].value': 'must be text',
       'additionalProperties[1].value': 'is required',
       'circuitBreaker.errorThreshold': 'must be a whole number from 1 to 10000',
-      'circuitBreaker.sleep': 'unknown field `sleep`; did you mean `sleepWindowSeconds`?',
+      'circuitBreaker.sleep': 'is not known; did you mean `sleepWindowSeconds`?',
       username: 'is required when auth is true',
       password: 'is required when auth is true',
     });

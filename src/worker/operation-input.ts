@@ -1,5 +1,7 @@
 import { _, Ajv2020, type Code, type ErrorObject, type KeywordCxt, str } from 'ajv/dist/2020.js';
 import type { OperationSchema } from '../contract/connection-type.ts';
+import type { JsonSchema } from '../contract/definition-schema.ts';
+import { expectation, unknownField } from '../contract/fault-words.ts';
 import { formatFieldPath } from '../contract/field-path.ts';
 import { formats } from '../contract/formats.ts';
 import { AppError, type FieldFault } from '../errors.ts';
@@ -42,6 +44,7 @@ function createCheck({ input: schema, maxInputBytes }: OperationSchema): (input:
 function createAjv(): Ajv2020 {
   const ajv = new Ajv2020({
     allErrors: true,
+    verbose: true,
     coerceTypes: false,
     removeAdditional: false,
     useDefaults: true,
@@ -115,12 +118,11 @@ function faultOf(error: ErrorObject, input: unknown): FieldFault {
   if (keyword === 'additionalProperties') steps.push(params['additionalProperty']);
   const field = formatFieldPath(steps) || 'input';
   if (keyword === 'required') return { field, message: 'is required' };
-  if (keyword === 'additionalProperties') return { field, message: 'unknown field' };
-  if (keyword === 'format') {
-    const format = formats[params['format']];
-    if (format) return { field, message: format.message };
-  }
-  if (keyword === 'enum')
-    return { field, message: `must be one of ${(params['allowedValues'] as unknown[]).join(', ')}` };
-  return { field, message: error.message ?? 'is not valid' };
+  const schema = error.parentSchema as JsonSchema;
+  if (keyword === 'additionalProperties')
+    return {
+      field,
+      message: unknownField(params['additionalProperty'], Object.keys(schema.properties ?? {})),
+    };
+  return { field, message: expectation(schema, error) };
 }

@@ -9,6 +9,11 @@ import { freePort } from '../services/service.ts';
 const root = dirname(dirname(import.meta.dirname));
 
 /** What differs from run to run: times, message ids, request ids. */
+/** This process's, without the settings that somebody may have for a Plugboard of theirs. */
+function plainEnvironment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('PLUGBOARD_')));
+}
+
 function normalised(text: string): string {
   return text
     .replaceAll(/\(\d+ ms\)/g, '(N ms)')
@@ -83,8 +88,7 @@ before(async () => {
   sink.stdout?.on('data', (chunk: Buffer) => {
     mails += chunk.toString();
   });
-  const env: NodeJS.ProcessEnv = { ...process.env, PLUGBOARD_PORT: String(port) };
-  delete env['PLUGBOARD_DATA_DIR'];
+  const env = { ...plainEnvironment(), PLUGBOARD_PORT: String(port) };
   server = spawn(process.execPath, ['src/main.ts', 'start'], { cwd: directory, env });
   const printed = await waitForLine(server, /listening on/);
   assert.match(printed, /admin token was written to .*plugboard-data-secrets.admin-token/);
@@ -112,7 +116,7 @@ test('the lines of the README do what it shows', async () => {
       .replaceAll('"port": 2525', `"port": ${smtpPort}`),
     expected: expected.replaceAll('port 2525', `port ${smtpPort}`),
   }));
-  const env = { ...process.env, PLUGBOARD_URL: `http://127.0.0.1:${port}` };
+  const env = { ...plainEnvironment(), PLUGBOARD_URL: `http://127.0.0.1:${port}` };
   const printed = await runSteps(adapted, directory, env);
   adapted.forEach(({ script, expected }, place) => {
     assert.equal(normalised(printed[place] ?? ''), normalised(expected), `after:\n${script}`);

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
-import { ConfigError, clientConfig, controlPlaneConfig, remoteWorkerConfig, workerConfig } from './config.ts';
+import {
+  ConfigError,
+  clientConfig,
+  controlPlaneConfig,
+  misspeltSettings,
+  remoteWorkerConfig,
+  workerConfig,
+} from './config.ts';
 
 const root = dirname(import.meta.dirname);
 const namesIn = (text: string) => new Set(text.match(/PLUGBOARD_[A-Z_]+[A-Z]/g));
@@ -11,6 +18,20 @@ test('docs/configuration.md names exactly the variables that are read', async ()
   const read = namesIn(await readFile(join(import.meta.dirname, 'config.ts'), 'utf8'));
   const documented = namesIn(await readFile(join(root, 'docs', 'configuration.md'), 'utf8'));
   assert.deepEqual([...documented].sort(), [...read].sort());
+});
+
+test('a misspelt variable is told with the one that may be meant, what others set beside ours is not', () => {
+  const others = {
+    PLUGBOARD_PORT: '1',
+    PLUGBOARD_SERVICE_HOST: '10.0.0.1',
+    PLUGBOARD_VERSION: '1',
+    PATH: '/',
+  };
+  assert.deepEqual(misspeltSettings(others), []);
+  assert.deepEqual(misspeltSettings({ ...others, PLUGBOARD_PRT: '1', PLUGBOARD_MASTERKEY_FILE: 'f' }), [
+    'PLUGBOARD_PRT is no setting, and is ignored; did you mean PLUGBOARD_PORT?',
+    'PLUGBOARD_MASTERKEY_FILE is no setting, and is ignored; did you mean PLUGBOARD_MASTER_KEY_FILE?',
+  ]);
 });
 
 describe('control plane', () => {

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
+import { nearest } from './contract/fault-words.ts';
 import { isLoopback } from './contract/host.ts';
 
 /** What the control plane is told by its environment. */
@@ -58,6 +59,42 @@ export interface ClientConfig {
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
+
+const settings = [
+  'PLUGBOARD_ADMIN_TOKEN',
+  'PLUGBOARD_AUDIT_DAYS',
+  'PLUGBOARD_BOOTSTRAP_PROJECTS',
+  'PLUGBOARD_DATABASE_URL',
+  'PLUGBOARD_DATA_DIR',
+  'PLUGBOARD_HOST',
+  'PLUGBOARD_INSECURE',
+  'PLUGBOARD_LOG_LEVEL',
+  'PLUGBOARD_MASTER_KEY',
+  'PLUGBOARD_MASTER_KEY_FILE',
+  'PLUGBOARD_PORT',
+  'PLUGBOARD_SECRETS_DIR',
+  'PLUGBOARD_TLS_CERT',
+  'PLUGBOARD_TLS_KEY',
+  'PLUGBOARD_TOKEN',
+  'PLUGBOARD_URL',
+  'PLUGBOARD_WORKER',
+  'PLUGBOARD_WORKER_API_HOST',
+  'PLUGBOARD_WORKER_API_PORT',
+  'PLUGBOARD_WORKER_EGRESS_ALLOW',
+  'PLUGBOARD_WORKER_EGRESS_DENY',
+  'PLUGBOARD_WORKER_LOG_ROOTS',
+  'PLUGBOARD_WORKER_NAME',
+  'PLUGBOARD_WORKER_OFFLINE_MAX',
+  'PLUGBOARD_WORKER_SECRET_SOURCES',
+  'PLUGBOARD_WORKER_TOKEN',
+  'PLUGBOARD_WORKER_VAULT_ADDR',
+  'PLUGBOARD_WORKER_VAULT_ROLE_ID',
+  'PLUGBOARD_WORKER_VAULT_SECRET_ID_FILE',
+  'PLUGBOARD_WORKER_VAULT_TOKEN',
+  'PLUGBOARD_WORKER_VAULT_TOKEN_FILE',
+] as const;
+
+type Setting = (typeof settings)[number];
 
 /** Environment variables that cannot be used; the message has a line for each, with the fix. */
 export class ConfigError extends Error {
@@ -164,6 +201,16 @@ export function clientConfig(environment: Environment = process.env): ClientConf
   });
 }
 
+/** A remark on each variable that looks like a misspelt one of ours, which would be missed in silence. */
+export function misspeltSettings(environment: Environment = process.env): string[] {
+  const known: readonly string[] = settings;
+  return Object.keys(environment).flatMap((name) => {
+    if (!name.startsWith('PLUGBOARD_') || known.includes(name)) return [];
+    const meant = nearest(name, known);
+    return meant === undefined ? [] : [`${name} is no setting, and is ignored; did you mean ${meant}?`];
+  });
+}
+
 function workerSettings(read: Reader, embedded: boolean): WorkerConfig {
   const apiPort = read.text('PLUGBOARD_WORKER_API_PORT');
   const host = read.text('PLUGBOARD_WORKER_API_HOST') ?? '127.0.0.1';
@@ -240,19 +287,19 @@ const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'];
 
 function reader(environment: Environment) {
   const faults: string[] = [];
-  const text = (name: string) => {
+  const text = (name: Setting) => {
     const value = environment[name]?.trim();
     return value === '' ? undefined : value;
   };
   return {
     text,
     fault: (message: string) => void faults.push(message),
-    flag(name: string): boolean {
+    flag(name: Setting): boolean {
       const value = text(name) ?? '0';
       if (!['0', '1', 'true', 'false'].includes(value)) faults.push(`${name} must be 1 or 0`);
       return value === '1' || value === 'true';
     },
-    integer(name: string, preset: number, least: number, most: number): number {
+    integer(name: Setting, preset: number, least: number, most: number): number {
       const value = text(name);
       if (value === undefined) return preset;
       const number = Number(value);
@@ -261,7 +308,7 @@ function reader(environment: Environment) {
       return preset;
     },
     /** A number with a unit: 500ms, 30s, 15m, 12h, 7d. */
-    duration(name: string, presetMs: number): number {
+    duration(name: Setting, presetMs: number): number {
       const value = text(name);
       if (value === undefined) return presetMs;
       const match = /^(\d{1,9})\s*(ms|s|m|h|d|days?)$/.exec(value);
@@ -269,7 +316,7 @@ function reader(environment: Environment) {
       faults.push(`${name} must be a number with a unit, such as 30s, 12h or 7d`);
       return presetMs;
     },
-    list(name: string, preset: string[]): string[] {
+    list(name: Setting, preset: string[]): string[] {
       const value = text(name);
       if (value === undefined) return preset;
       return value

@@ -6,6 +6,7 @@ import {
   ConfigError,
   type ControlPlaneConfig,
   controlPlaneConfig,
+  misspeltSettings,
   remoteWorkerConfig,
   type WorkerConfig,
   workerConfig,
@@ -50,6 +51,7 @@ async function serveControlPlane(
 ): Promise<void> {
   const { config, worker } = await bothConfigs(kind, environment);
   const log = createLog(config.logLevel);
+  for (const remark of misspeltSettings(environment)) log.warn({}, remark);
   const controlPlane = await openControlPlane(config, log, demo);
   const url = await orNamed(config, ['PLUGBOARD_HOST', 'PLUGBOARD_PORT'], () => controlPlane.listen(config));
   const own = [{ host: config.host, port: Number(new URL(url).port) }, ...databaseAddress(config)];
@@ -207,6 +209,7 @@ async function startEmbedded(
 async function serveWorker(): Promise<void> {
   const config = remoteWorkerConfig();
   const log = createLog(config.logLevel);
+  for (const remark of misspeltSettings()) log.warn({}, remark);
   const { connectStream } = await import('./worker/connect-stream.ts');
   const { hostname, port, protocol } = new URL(config.url);
   const { worker, stop } = await runWorker(config, log, {

@@ -63,7 +63,8 @@ export function unknownField(name: string, known: readonly string[]): string {
   return `is not known${near ? `; did you mean \`${near}\`?` : ''}`;
 }
 
-function nearest(name: string, known: readonly string[]): string | undefined {
+/** The known name that is most like another, if any is. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(name.length / 4)) + 1;
   for (const candidate of known) {

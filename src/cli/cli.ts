@@ -323,9 +323,12 @@ function failed(error: unknown, command: Command, json: boolean, output: Output)
   if (json) output.out(`${JSON.stringify(error.body)}\n`);
   else {
     output.err(`plugboard: ${error.message}\n`);
-    for (const { field, message } of error.body.validation_errors ?? [])
-      output.err(`  ${field}: ${message}\n`);
+    const faults = error.body.validation_errors ?? [];
+    // A single one is the sentence already.
+    if (faults.length > 1) for (const { field, message } of faults) output.err(`  ${field}: ${message}\n`);
     if (error.body.hint) output.err(`  ${error.body.hint}\n`);
+    if (error.status === 0 && /SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)/.test(error.message))
+      output.err('  An authority of your own is trusted by NODE_EXTRA_CA_CERTS=ca.pem.\n');
   }
   return error.status === 0 ? exitCodes.unreachable : exitCodes.failed;
 }

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type Plugboard, startPlugboard } from '../harness/plugboard.ts';
+import { createAuthority } from '../services/certificates.ts';
 import { type SmtpService, startSmtp } from '../services/smtp.ts';
 
 const main = join(dirname(dirname(import.meta.dirname)), 'src', 'main.ts');
@@ -107,6 +111,31 @@ describe('command line', () => {
       assert.equal(code, 2, args.join(' '));
       assert.match(err, message);
     }
+  });
+
+  test('a control plane whose certificate is not trusted: how to trust it is said', async () => {
+    const { keyPem, certPem } = createAuthority('CA of ours').issue({ commonName: 'a', ips: ['127.0.0.1'] });
+    const server = createServer({ key: keyPem, cert: certPem }, (_request, response) =>
+      response.end('{}'),
+    ).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      const { port } = server.address() as AddressInfo;
+      const { code, err } = await run(['types', '--url', `https://127.0.0.1:${port}`]);
+      assert.equal(code, 3);
+      assert.match(err, /^plugboard: No answer from [\s\S]*NODE_EXTRA_CA_CERTS/);
+    } finally {
+      server.close();
+    }
+  });
+
+  test('one fault is said in one sentence, several also one by one', async () => {
+    const call = (input: object) => run(['call', 'MyProject/mail', 'send', '--data', JSON.stringify(input)]);
+    const one = await call({ to: ['b@example.com'], subject: 's', text: 'x', surprise: 1 });
+    assert.equal(one.code, 1);
+    assert.equal(one.err.match(/surprise/g)!.length, 1, one.err);
+    const two = await call({ to: ['b@example.com'], subject: 1, text: 'x', surprise: 1 });
+    assert.match(two.err, /\n {2}surprise: is not known\n/);
   });
 
   test('types, for people and as JSON', async () => {

@@ -192,6 +192,7 @@ describe('kept secrets', () => {
     }
     assert.equal(kept({ password: '' }).config['password'], undefined);
     assert.deepEqual(kept({ password: 'new one' }).kept, []);
+    assert.deepEqual(keepSecrets(definition, ground, ground).kept, [], 'nothing is stored');
   });
 
   test('headers are found by name, without regard to case, and by occurrence', () => {
@@ -211,10 +212,21 @@ describe('kept secrets', () => {
     assert.deepEqual(fields, ['headers[0].value', 'headers[2].value', 'headers[3].value']);
   });
 
+  test('headers of one name keep each its own value', () => {
+    const named = (...values: (string | null)[]) => ({
+      ...ground,
+      headers: values.map((value) => ({ name: 'Cookie', value })),
+    });
+    const { config } = keepSecrets(definition, named(null, null, null), named('a=1', 'b=2', 'c=3'));
+    assert.deepEqual(config, named('a=1', 'b=2', 'c=3'));
+  });
+
   test('a header that was not stored has nothing to keep', () => {
-    const result = update({ headers: [{ name: 'X-Other-Token', value: null }] });
+    const headers = [{ name: 'X-Other-Token', value: null }];
+    const result = update({ headers });
     assert.ok(!result.ok);
     assert.deepEqual(result.faults, [{ field: 'headers[0].value', message: 'is required' }]);
+    assert.deepEqual(keepSecrets(definition, { ...ground, headers, password: 'x' }, stored).kept, []);
   });
 
   test('a property is kept by its name, and not into the open', () => {
@@ -223,6 +235,7 @@ describe('kept secrets', () => {
     const opened = update({ properties: { custom: { value: null, valueType: 'STRING' } } });
     assert.ok(!opened.ok);
     assert.ok(!JSON.stringify(opened).includes('custom-pw'));
+    assert.deepEqual(kept({ properties: { custom: null } }).config['properties'], {}, 'null leaves it out');
   });
 
   test('a URL sent back with its mask keeps the hidden parts, also beside a change', () => {
@@ -295,18 +308,32 @@ describe('destination binding', () => {
       'https://h.evil/x',
     ])
       assert.deepEqual(moved({ url: 'https://h/x' }, { url }), ['url'], url);
+    assert.deepEqual(moved({ url: 'HTTPS://h/x' }, { url: 'https://h/x' }), []);
+    assert.deepEqual(moved({ proxy: 'http://u:p@proxy:80' }, { proxy: 'http://PROXY/' }), []);
+  });
+
+  test('of a URL that is not of HTTP all counts but its credentials', () => {
+    const url = 'tcp://u:p@h:1?password=p&tls=true';
+    assert.deepEqual(moved({ url }, { url: 'tcp://u:q@h:1?password=q&tls=true' }), []);
+    for (const other of [
+      'tcp://u:p@evil:1?password=p&tls=true',
+      'tcp://u:p@h:1?password=p&tls=false',
+      'ssl://u:p@h:1?password=p&tls=true',
+    ])
+      assert.deepEqual(moved({ url }, { url: other }), ['url'], other);
   });
 
   test('a switch moves towards its weak side alone; a variable that is not resolved moves', () => {
     assert.deepEqual(moved({ urlSecret: true }, { urlSecret: false }), ['urlSecret']);
     assert.deepEqual(moved({ urlSecret: false }, { urlSecret: true }), []);
     assert.deepEqual(moved({ urlSecret: true }, { urlSecret: '${X}' }), ['urlSecret']);
+    assert.deepEqual(moved({ urlSecret: '${X}' }, { urlSecret: true }), ['urlSecret']);
   });
 
   test('removing one of several is no move, adding and changing one is', () => {
     const [a, b, c] = ['a', 'b', 'c'].map((host) => ({ host, port: '1' }));
     assert.deepEqual(moved({ hosts: [a, b] }, { hosts: [b] }), []);
-    assert.deepEqual(moved({ hosts: [a, b] }, { hosts: [b, { host: 'A.', port: '1' }] }), []);
+    assert.deepEqual(moved({ hosts: [a, b] }, { hosts: [b, { port: '1', host: 'A.' }] }), []);
     assert.deepEqual(moved({ hosts: [a, b] }, { hosts: [a, b, c] }), ['hosts']);
     assert.deepEqual(moved({ hosts: [a, b] }, { hosts: [a, { ...b, port: '2' }] }), ['hosts']);
   });
@@ -323,6 +350,20 @@ describe('destination binding', () => {
       { constructor: { value: 'x' } },
     ])
       assert.deepEqual(moved({ properties }, { properties: { ...properties, ...change } }), ['properties']);
+  });
+
+  test('the order of the names of a map is no move, the query of a URL within it is one', () => {
+    const [a, b, c] = ['a', 'b', 'c'].map((name) => [name, { value: `https://h/?${name}=1` }] as const);
+    const properties = Object.fromEntries([b!, c!, a!]);
+    for (const order of [
+      [a!, b!, c!],
+      [c!, b!, a!],
+    ])
+      assert.deepEqual(moved({ properties }, { properties: Object.fromEntries(order) }), []);
+    assert.deepEqual(
+      moved({ properties }, { properties: { ...properties, a: { value: 'https://h/?a=2' } } }),
+      ['properties'],
+    );
   });
 
   test('an address that appears or goes is a move', () => {
@@ -390,7 +431,7 @@ describe('scrubbing', () => {
 
   test('what sits inside a secret counts as one', () => {
     const values = secretValues(definition, stored);
-    for (const inner of ['headerpw', 'jaas-pw', 'pw-in-url', 't0ken'])
+    for (const inner of ['dXNlcjpoZWFkZXJwdw==', 'headerpw', 'jaas-pw', 'pw-in-url', 't0ken'])
       assert.ok(values.includes(inner), inner);
     assert.ok(!values.includes('user'), 'a user name is none');
   });

@@ -226,9 +226,9 @@ export function secretValues(definition: ConnectionType, config: Config): string
   return [...values];
 }
 
-/** Whether a secret is too short to be searched for, so that a driver's text must be dropped whole. */
+/** Whether a secret is too short to be searched for, so that a driver's text must be dropped whole; no reference is. */
 export function hasShortSecret(secrets: Iterable<string>): boolean {
-  for (const secret of secrets) if (secret !== '' && !isReference(secret) && secret.length < 4) return true;
+  for (const secret of secrets) if (secret !== '' && secret.length < 4) return true;
   return false;
 }
 

@@ -232,6 +232,36 @@ test('an operation that succeeds ends a hold: the account is not locked', async 
   assert.deepEqual(reports, ['connected', 'connected']);
 });
 
+test('a hold that comes during a round trip ends with its success', async (t) => {
+  const { proof, pass, reports, trips, hang } = setUp(t);
+  const release = hang();
+  proof.request();
+  await pass(0);
+  proof.hold(60_000);
+  release();
+  await pass(0);
+  proof.request();
+  await pass(0);
+  assert.equal(trips(), 2);
+  assert.deepEqual(reports, ['connected', 'connected']);
+});
+
+test('a failure that an operation tells sets the pace anew: no round trip is left of the former one', async (t) => {
+  const { proof, pass, trips, answers } = setUp(t);
+  proof.request();
+  await pass(0);
+  answers('connection_refused');
+  await pass(10_000);
+  proof.noteOperation(new AppError('connection_refused'));
+  const at: number[] = [];
+  for (let second = 11; second <= 100; second++) {
+    const before = trips();
+    await pass(1000);
+    if (trips() > before) at.push(second);
+  }
+  assert.deepEqual(at, [15, 25, 45, 85]);
+});
+
 test('stopped it proves no more', async (t) => {
   const { proof, pass, trips } = setUp(t);
   proof.stop();

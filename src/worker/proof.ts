@@ -150,7 +150,8 @@ export class Proof {
       return;
     }
     const quietMs = this.#now() - this.#lastSuccessAt;
-    if (!requested && quietMs < intervalMs) {
+    // A success before a failure says nothing of it: that one is tried again at its own pace.
+    if (!requested && this.#outcome?.ok !== false && quietMs < intervalMs) {
       this.#schedule(intervalMs - quietMs);
       return;
     }

@@ -297,6 +297,17 @@ test('who answers is told when the client goes first, and only then', async (t) 
   assert.equal(gone.length, 1);
 });
 
+test('who ends in the middle of requests that did not wait has none of them answered by the server', async (t) => {
+  const { open, gone, waiting, release, left } = await setUp(t);
+  const client = await open();
+  await client.send(request('wait'), request('next'));
+  await until(() => waiting.length === 1);
+  client.socket.end();
+  await until(() => gone.length === 1 && client.isEnded, 'the connection ends');
+  release();
+  assert.deepEqual(left, []);
+});
+
 test('closing ends what waits, and what is answered after its answer', async (t) => {
   const { server, direct, open, waiting, release } = await setUp(t);
   const [idle, busy, begun] = [await open(), await open(), await open()];

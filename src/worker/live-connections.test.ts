@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Verdict } from '../contract/worker-protocol.ts';
@@ -320,6 +321,7 @@ test('a connector that does not close is given up, and one that fails to close d
   live.remove(['hangs', 'fails']);
   await reached('fails', 'closed 1');
   await reached('hangs', 'closed 1');
+  assert.match(log.text(), /a client did not close cleanly/);
   assert.ok(!log.text().includes(canary));
 });
 
@@ -369,6 +371,26 @@ test('an operation waits for a client that is being opened', async () => {
   live.put([desired('a', 1, { open: 'late' })]);
   assert.equal(await codeOf(live.operate('a', 'say', { text: 'x' }, { timeoutMs: 20 })), 'target_timeout');
   assert.equal(await codeOf(live.operate('a', 'say', { text: 'x' }, { timeoutMs })), 'succeeded');
+  await live.stop(0);
+});
+
+test('the time that an operation waited for its client is taken from its own', async () => {
+  const { live } = setUp();
+  live.put([desired('a', 1, { open: 'late' })]);
+  await assert.rejects(
+    live.operate('a', 'say', { text: 'x', afterMs: 60_000 }, { timeoutMs: 1000 }),
+    (error: AppError) => Number(/within ([\d.]+) ms/.exec(error.message)?.[1]) < 1000,
+  );
+  await live.stop(0);
+});
+
+test('an operation that has ended leaves nothing with whoever asked', async () => {
+  const { live, reached } = setUp();
+  live.put([desired('a', 1)]);
+  await reached('a', 'valid 1');
+  const asker = new AbortController();
+  await live.operate('a', 'say', { text: 'x' }, { timeoutMs, asker });
+  assert.equal(getEventListeners(asker.signal, 'abort').length, 0);
   await live.stop(0);
 });
 

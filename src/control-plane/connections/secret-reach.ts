@@ -27,10 +27,10 @@ export function widenedBy(
   if (after.environments.some((environment) => !before.environments.includes(environment)))
     return 'environments';
   const isRenamed = foldName(before.name) !== foldName(after.name);
-  if (reads(after.name, after.environments) && !reads(before.name, before.environments))
-    return isRenamed ? 'name' : 'environments';
+  // What stands now it does not read: here the environments are among those asked about above.
+  if (reads(after.name, after.environments)) return isRenamed ? 'name' : 'environments';
   const uses = (connection: string, environment: string) =>
     access.allows(principal, 'CONNECTIONS:USE', { project, connection, environment });
   const gains = after.environments.some((each) => uses(after.name, each) && !uses(before.name, each));
-  return isRenamed && gains ? 'name' : undefined;
+  return gains ? 'name' : undefined;
 }

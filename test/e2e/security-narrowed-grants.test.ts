@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { type Plugboard, startPlugboard } from '../harness/plugboard.ts';
+import { createAuthority } from '../services/certificates.ts';
 
 /** Tokens that may change much and read little: no change brings a secret within what they may read. */
 let plugboard: Plugboard;
@@ -208,4 +209,45 @@ test('a revision is restored only with MANAGE where the connection is and where 
     assert.match(refused.body.error_description, /CONNECTIONS:MANAGE .*'production'/);
     await must('POST', path);
   }
+});
+
+test('a test runs where the token may test, and only there, also where the first environment is another', async () => {
+  const both = ['production', 'test'];
+  await must('POST', `${connections}/tested/?async=true`, mail('tested', { environments: both }));
+  const token = await tokenOf({ permissions: ['CONNECTIONS:TEST'], environments: ['test'] });
+  const tested = (query: string) => call('POST', `${connections}/tested/test/${query}`, undefined, { token });
+  const everywhere = await tested('');
+  assert.deepEqual([everywhere.status, everywhere.body.error], [503, 'no_worker']);
+  assert.equal((await tested('?environment=production')).status, 403);
+});
+
+test('what is not to be live is not deployed by hand, but may be withdrawn', async () => {
+  for (const [name, more, why] of [
+    ['is-off', { enabled: false }, 'enabled'],
+    ['is-kept', { deployToWorker: false }, 'deployToWorker'],
+  ] as const) {
+    await must('POST', `${connections}/${name}/?async=true`, mail(name, more));
+    const deployed = await call('POST', `${connections}/${name}/deploy/?async=true`);
+    assert.deepEqual([deployed.status, deployed.body.error], [409, 'not_active'], deployed.text);
+    assert.match(deployed.body.error_description, new RegExp(`has ${why} set to false`));
+    await must('POST', `${connections}/${name}/undeploy/?async=true`);
+  }
+});
+
+test('a certificate is stored, moved and changed only with MANAGE in all environments it is or was for', async () => {
+  const certificates = '/apiops/projects/Narrow/certificates';
+  const token = await tokenOf({ permissions: ['KEYS:VIEW', 'KEYS:MANAGE'], environments: ['test'] });
+  const pemEncodedFile = createAuthority('Mine').caPem;
+  const write = (method: string, name: string, environmentList: string[], pem = pemEncodedFile) =>
+    call(method, `${certificates}/${name}/`, { environmentList, pemEncodedFile: pem }, { token });
+  for (const environments of [[], ['production'], ['production', 'test']]) {
+    const refused = await write('POST', 'roots', environments);
+    assert.equal(refused.status, 403, refused.text);
+    assert.match(refused.body.error_description, /KEYS:MANAGE/);
+  }
+  assert.equal((await write('POST', 'roots', ['test'])).status, 200);
+  assert.equal((await write('PUT', 'roots', ['production'])).status, 403, 'the same file, elsewhere');
+  await must('PUT', `${certificates}/roots/`, { environmentList: ['production'] });
+  assert.equal((await write('PUT', 'roots', ['test'])).status, 403, 'taken from where it is');
+  assert.equal((await write('PUT', 'roots', ['production'], createAuthority('Another').caPem)).status, 403);
 });

@@ -184,6 +184,15 @@ describe('keystores and certificates', () => {
     assert.match(blind.text, /'trusting'.*CONNECTIONS:REVEAL/);
     assert.deepEqual((await app.ok('POST', certificates, body)).redeployedConnections, ['trusting']);
 
+    const byVariable = `${base}/connections/by-variable/`;
+    await app.ok('POST', `${base}/environmentVariables/`, { name: 'CA', global: true, globalValue: 'roots' });
+    const aware = await app.ok('POST', byVariable, mail('by-variable', { certificateName: '${CA}' }));
+    assert.doesNotMatch(String(aware.warnings), /does not exist/);
+    const fixed = await app.call('PUT', `${certificates}roots/?rename=true`, { ...body, name: 'anchors' });
+    assert.equal(fixed.status, 409, fixed.text);
+    assert.match(fixed.text, /'by-variable' refers to the certificate 'roots' where the new name cannot/);
+    await app.ok('DELETE', byVariable);
+
     const other = createAuthority('Another').caPem;
     const changed = await app.call(
       'PUT',

@@ -177,14 +177,25 @@ describe('environment variables', () => {
     assert.equal(refused.status, 409);
     assert.match(refused.text, /'follower'/);
 
-    const renamed = await app.ok('PUT', `${variables}HOST/?rename=true`, {
-      name: 'MAIL_HOST',
-      global: true,
-      globalValue: '127.0.0.1',
-    });
+    const newName = { name: 'MAIL_HOST', global: true, globalValue: '127.0.0.1' };
+    const writer = await tokenFor('VARIABLES:VIEW', 'VARIABLES:MANAGE', 'CONNECTIONS:VIEW');
+    const forbidden = await app.call('PUT', `${variables}HOST/?rename=true`, newName, { token: writer });
+    assert.equal(forbidden.status, 403);
+    assert.match(forbidden.text, /'follower'.*CONNECTIONS:MANAGE/);
+    assert.equal((await app.ok('GET', `${base}/connections/follower/`)).resultList[0].host, '${HOST}');
+
+    await app.ok(
+      'POST',
+      `${base}/connections/asleep/`,
+      mail({ name: 'asleep', host: '${HOST}', enabled: false }),
+    );
+    const renamed = await app.ok('PUT', `${variables}HOST/?rename=true`, newName);
     assert.deepEqual(renamed.redeployedConnections, ['follower']);
     const got = await app.ok('GET', `${base}/connections/follower/`);
     assert.equal(got.resultList[0].host, '${MAIL_HOST}');
+    const asleep = await app.ok('GET', `${base}/connections/asleep/`);
+    assert.equal(asleep.resultList[0].host, '${MAIL_HOST}', 'what is off takes it along, and stays off');
+    await app.ok('DELETE', `${base}/connections/asleep/`);
     assert.equal(got.resultList[0].password, '$${HOST}-as-is');
     assert.equal((await app.ok('GET', `${base}/connections/follower/revisions/`)).resultCount, 2);
     assert.equal((await app.call('GET', `${variables}HOST/`)).status, 404);

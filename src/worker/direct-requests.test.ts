@@ -308,6 +308,15 @@ test('who ends in the middle of requests that did not wait has none of them answ
   assert.deepEqual(left, []);
 });
 
+test('who ends in the middle of a request is not answered, and nothing is left of it', async (t) => {
+  const { open, begun, left } = await setUp(t);
+  const client = await open();
+  await client.send(request('hello').slice(0, -1));
+  client.socket.end();
+  await until(() => client.isEnded, 'the connection ends');
+  assert.deepEqual([begun, left], [[], []]);
+});
+
 test('closing ends what waits, and what is answered after its answer', async (t) => {
   const { server, direct, open, waiting, release } = await setUp(t);
   const [idle, busy, begun] = [await open(), await open(), await open()];

@@ -197,9 +197,9 @@ class DirectConnection<Permit> {
     socket.resume();
   }
 
+  // What has not arrived by now never will; the server could not be given it behind the end either.
   readonly #onEnd = (): void => {
-    if (!this.#isAnswering && this.#receivedBytes > 0) this.#leave();
-    else this.#socket.end();
+    this.#socket.end();
   };
 
   readonly #onClose = (): void => {

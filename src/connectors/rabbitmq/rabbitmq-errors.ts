@@ -74,10 +74,11 @@ export function classifyReply(replyCode: number, text: string, cause?: unknown):
   const said = `The server says: ${text}`;
   if (replyCode === 403 && /login was refused|ACCESS_REFUSED - Login/i.test(text))
     return as('authentication_failed', said, 'Check user name and password.');
+  // That of a virtual host begins as the lack of a right to it does.
+  if (replyCode === 530 && /\blimit\b.* is reached/i.test(text)) return as('target_busy', said);
   if (replyCode === 530 && /access to vhost .* refused|not allowed|user .* is not/i.test(text))
     return as('permission_denied', said, grantHint);
   if (replyCode === 530 && /vhost/i.test(text)) return as('request_rejected', said, vhostHint);
-  if (replyCode === 530 && /limit/i.test(text)) return as('target_busy', said);
   if (replyCode === 406 && /size .* larger|too large|max size/i.test(text))
     return as('message_too_large', said);
   if (replyCode === 406 && /user_id/i.test(text))

@@ -70,7 +70,7 @@ export function classifyActiveMqError(error: unknown): AppError {
   if (secured) return secured;
   const { name, condition, description, message = '', code } = (error ?? {}) as AmqpFailure;
   if (condition) {
-    const said = description ?? message ?? condition;
+    const said = description || message || condition;
     if (condition === 'amqp:unauthorized-access' && /auth|sasl|credential|password/i.test(said))
       return as(
         /not authorized|permission|write|read|send|consume/i.test(said)
@@ -78,7 +78,8 @@ export function classifyActiveMqError(error: unknown): AppError {
           : 'authentication_failed',
         `The broker says: ${said}`,
       );
-    return as(amqpConditions[condition] ?? 'target_error', `The broker says: ${said} (${condition})`);
+    const named = said === condition ? said : `${said} (${condition})`;
+    return as(amqpConditions[condition] ?? 'target_error', `The broker says: ${named}`);
   }
   if (name === 'ProtocolError' || name === 'TypeError' || name === 'TypesError')
     return as('protocol_error', `The target does not speak AMQP 1.0`);

@@ -62,14 +62,10 @@ export function classifyMongoError(
     // In order, and ended by the first that failed.
     const [failed] = error instanceof MongoBulkWriteError ? [error.writeErrors].flat() : [];
     const written = failed ? `; ${failed.index} were inserted` : '';
-    return new AppError(
-      code,
-      `${error.errmsg ?? error.message} (code ${error.code ?? 'unknown'}${written})`,
-      {
-        cause: error,
-        ...(hint ? { details: { hint } } : {}),
-      },
-    );
+    return new AppError(code, `${error.message} (code ${error.code ?? 'unknown'}${written})`, {
+      cause: error,
+      ...(hint ? { details: { hint } } : {}),
+    });
   }
   if (error instanceof MongoNetworkTimeoutError || error instanceof MongoOperationTimeoutError)
     return new AppError('target_timeout', undefined, { cause: error });

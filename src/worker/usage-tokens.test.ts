@@ -9,6 +9,7 @@ const target = { project: 'P', connection: 'a', operation: 'read' };
 const token = (operations?: string[]): UsageToken => ({
   hash: hash('sha256', 'good', 'base64url'),
   expiresAt: null,
+  actor: 'token:t',
   grants: [{ project: 'P', ...(operations ? { operations } : {}) }],
 });
 

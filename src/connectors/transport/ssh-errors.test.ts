@@ -37,5 +37,5 @@ test('what the server or the protocol said is quoted, with what to do', () => {
   assert.match(classifySshError(said('x', { reason: 1 }))!.details.hint!, /limit the sessions/);
   const own = new AppError('cancelled');
   assert.equal(classifySshError(own), own);
-  assert.equal(classifySshError('x'), undefined);
+  for (const other of ['x', said('x', { code: 99 })]) assert.equal(classifySshError(other), undefined);
 });

@@ -235,6 +235,12 @@ describe('kept secrets', () => {
     const opened = update({ properties: { custom: { value: null, valueType: 'STRING' } } });
     assert.ok(!opened.ok);
     assert.ok(!JSON.stringify(opened).includes('custom-pw'));
+    const listed = (value: string | null, valueType: string) => ({
+      ...ground,
+      properties: [{ name: 'custom', value, valueType }],
+    });
+    const inList = keepSecrets(definition, listed(null, 'STRING'), listed('custom-pw', 'SECRET'));
+    assert.deepEqual(inList, { config: listed(null, 'STRING'), kept: [] }, 'nor in a list');
     assert.deepEqual(kept({ properties: { custom: null } }).config['properties'], {}, 'null leaves it out');
   });
 

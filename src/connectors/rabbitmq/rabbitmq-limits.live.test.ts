@@ -142,22 +142,35 @@ test('what a RabbitMQ node limits', async (t) => {
     },
   );
 
-  await t.test('an account without a connection left is busy, and not refused for good', async (inner) => {
-    await server.control('set_user_limits', server.user, '{"max-connections": 0}');
-    try {
-      const { publish } = open(inner, server);
-      const failure = await failureOf(publish({ body: 'x' }));
-      assert.deepEqual([failure.code, failure.retryable], ['target_busy', true], failure.message);
-      const { stages } = await testConnection(
-        rabbitMqConnector,
-        config(server),
-        createContext({ signal: AbortSignal.timeout(60_000) }),
-      );
-      const failed = stages.find(({ status }) => status === 'failed');
-      assert.deepEqual([failed?.stage, failed?.code], ['authenticate', 'target_busy']);
-    } finally {
-      await server.control('clear_user_limits', server.user, 'all');
-    }
-    await open(inner, server).publish({ body: 'again' });
-  });
+  const limits = [
+    {
+      what: 'an account',
+      set: ['set_user_limits', server.user, '{"max-connections": 0}'],
+      clear: ['clear_user_limits', server.user, 'all'],
+    },
+    {
+      what: 'a virtual host',
+      set: ['set_vhost_limits', '{"max-connections": 0}'],
+      clear: ['clear_vhost_limits'],
+    },
+  ];
+  for (const { what, set, clear } of limits)
+    await t.test(`${what} without a connection left is busy, and not refused for good`, async (inner) => {
+      await server.control(...set);
+      try {
+        const { publish } = open(inner, server);
+        const failure = await failureOf(publish({ body: 'x' }));
+        assert.deepEqual([failure.code, failure.retryable], ['target_busy', true], failure.message);
+        const { stages } = await testConnection(
+          rabbitMqConnector,
+          config(server),
+          createContext({ signal: AbortSignal.timeout(60_000) }),
+        );
+        const failed = stages.find(({ status }) => status === 'failed');
+        assert.deepEqual([failed?.stage, failed?.code], ['authenticate', 'target_busy']);
+      } finally {
+        await server.control(...clear);
+      }
+      await open(inner, server).publish({ body: 'again' });
+    });
 });

@@ -34,6 +34,7 @@ import {
   usersOf,
   verdictsOf,
   withdrawDeployment,
+  withinHistory,
 } from './deployments.store.ts';
 import { charsOf, maxFrameChars } from './frame-size.ts';
 import { type HostKeyPin, HostKeys } from './host-keys.service.ts';
@@ -251,8 +252,12 @@ export class Deployments extends EventEmitter<{
         placed.clear();
         for (const verdict of verdicts) {
           const { connection } = verdict;
-          await storeVerdict(tx, { id: worker.id, environmentId: environment.id }, verdict, now);
           const watches = this.#watches.get(connection);
+          // The first revision of each is there, and one that somebody waits for: no need to look.
+          const isReached =
+            verdict.revision === 1 || watches?.some((watch) => watch.revision >= verdict.revision);
+          const told = isReached ? verdict : await withinHistory(tx, verdict);
+          if (told) await storeVerdict(tx, { id: worker.id, environmentId: environment.id }, told, now);
           if (!placed.has(connection) && watches?.some((watch) => watch.isContradictedBy(verdict)))
             placed.set(connection, await placedRow(tx, connection, environment.id));
         }

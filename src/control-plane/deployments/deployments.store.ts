@@ -86,10 +86,19 @@ export async function withdrawDeployment(
 }
 
 /**
- * Stores a verdict, if that environment was told of the connection and nothing newer is known. One on a
- * revision that the connection has not reached is of a history that a restored backup ended: it would
- * stand in the way of those to come.
+ * A verdict as far as the connection's own history goes. One on a revision that it has not reached is of a
+ * history that a restored backup ended, and would stand in the way of those to come: undefined, or `closed`
+ * at the newest revision.
  */
+export async function withinHistory(db: ReadOnly, verdict: Verdict): Promise<Verdict | undefined> {
+  const row = await db.get<{ revision: number }>('select revision from connections where id = $1', [
+    verdict.connection,
+  ]);
+  if (!row || row.revision >= verdict.revision) return verdict;
+  return verdict.step === 'closed' ? { ...verdict, revision: row.revision } : undefined;
+}
+
+/** Stores a verdict, if that environment was told of the connection and nothing newer is known. */
 export async function storeVerdict(
   tx: Transaction,
   worker: { id: string; environmentId: string },
@@ -99,18 +108,16 @@ export async function storeVerdict(
   if (verdict.step === 'valid' || verdict.step === 'connected')
     await tx.run(
       `update deployments set last_good_revision = $3 where connection_id = $1 and environment_id = $2
-        and (last_good_revision is null or last_good_revision < $3)
-        and exists (select 1 from connections where id = $1 and revision >= $3)`,
+        and (last_good_revision is null or last_good_revision < $3)`,
       [verdict.connection, worker.environmentId, verdict.revision],
     );
   await tx.run(
     `insert into verdicts (connection_id, worker_id, environment_id, revision, step, code, message, serving, warnings, at)
-      select $1, $2, $3, case when c.revision < $4 then c.revision else $4 end, $5, $6, $7, $8, $9, $10
-      from deployments d join connections c on c.id = d.connection_id
-      where d.connection_id = $1 and d.environment_id = $3 and (c.revision >= $4 or $5 = 'closed')
-      on conflict (connection_id, worker_id) do update set environment_id = $3, revision = excluded.revision, step = $5,
-        code = $6, message = $7, serving = $8, warnings = $9, at = $10
-      where verdicts.revision <= excluded.revision`,
+      select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
+      where exists (select 1 from deployments where connection_id = $1 and environment_id = $3)
+      on conflict (connection_id, worker_id) do update set environment_id = $3, revision = $4, step = $5, code = $6,
+        message = $7, serving = $8, warnings = $9, at = $10
+      where verdicts.revision <= $4`,
     [
       verdict.connection,
       worker.id,

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import { FINGERPRINT_PATTERN } from '../../contract/ssh-fields.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
+import { connectionChangeAnswer } from '../server/answer-schemas.ts';
 import {
   type ChangeAnswers,
   connectionParams,
@@ -44,7 +45,7 @@ export function connectionDeploymentRoutes(
     }>(
       `${oneConnection}${action}/`,
       {
-        config: { access: { project: ['CONNECTIONS:DEPLOY'] } },
+        config: { access: { project: ['CONNECTIONS:DEPLOY'] }, answer: connectionChangeAnswer },
         schema: {
           tags: ['deployments'],
           summary:
@@ -83,7 +84,10 @@ export function connectionDeploymentRoutes(
   }>(
     `${oneConnection}trust-host-key/`,
     {
-      config: { access: { project: ['CONNECTIONS:MANAGE', 'CONNECTIONS:TEST'] } },
+      config: {
+        access: { project: ['CONNECTIONS:MANAGE', 'CONNECTIONS:TEST'] },
+        answer: connectionChangeAnswer,
+      },
       schema: {
         tags: ['deployments'],
         summary: 'Accept a changed SSH host key in an environment',

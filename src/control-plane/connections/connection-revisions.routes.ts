@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
+import { connectionChangeAnswer } from '../server/answer-schemas.ts';
 import { preconditionOf } from '../server/entity-tag.ts';
 import { pageOf, pageQuery } from '../server/list-query.ts';
 import {
@@ -81,7 +82,7 @@ export function revisionRoutes(
   app.post<{ Params: { project: string; connection: string; revision: string }; Querystring: DeployQuery }>(
     `${oneConnection}revisions/:revision/restore/`,
     {
-      config: { access: { project: ['CONNECTIONS:MANAGE'] } },
+      config: { access: { project: ['CONNECTIONS:MANAGE'] }, answer: connectionChangeAnswer },
       schema: {
         tags: ['revisions'],
         summary: 'Bring a revision back with its own secrets, of a deleted connection too',

@@ -8,6 +8,7 @@ import type { Scope } from '../auth/permissions.ts';
 import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
 import { targetsOf } from '../deployments/targets.ts';
 import { healthOf } from '../health/health.service.ts';
+import { connectionChangeAnswer, connectionList } from '../server/answer-schemas.ts';
 import { preconditionOf } from '../server/entity-tag.ts';
 import type { Database } from '../store/database.ts';
 import {
@@ -72,7 +73,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
   app.get<{ Params: { project: string }; Querystring: Record<string, string> }>(
     base,
     {
-      config: { access: { project: ['CONNECTIONS:VIEW'] } },
+      config: { access: { project: ['CONNECTIONS:VIEW'] }, answer: connectionList },
       schema: {
         tags: ['connections'],
         summary: 'List connections of one or more types, secrets null',
@@ -120,7 +121,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
   }>(
     oneConnection,
     {
-      config: { access: { project: ['CONNECTIONS:VIEW'] } },
+      config: { access: { project: ['CONNECTIONS:VIEW'] }, answer: connectionList },
       schema: {
         tags: ['connections'],
         summary: 'Get a connection; with CONNECTIONS:REVEAL its secrets in full, which is audited',
@@ -146,7 +147,11 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     oneConnection,
     {
       bodyLimit: maxBodyBytes,
-      config: { access: { project: ['CONNECTIONS:MANAGE'] }, body: 'connection' },
+      config: {
+        access: { project: ['CONNECTIONS:MANAGE'] },
+        body: 'connection',
+        answer: connectionChangeAnswer,
+      },
       schema: {
         tags: ['connections'],
         summary: 'Create a connection and deploy it',
@@ -168,7 +173,11 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     oneConnection,
     {
       bodyLimit: maxBodyBytes,
-      config: { access: { project: ['CONNECTIONS:MANAGE'] }, body: 'connection' },
+      config: {
+        access: { project: ['CONNECTIONS:MANAGE'] },
+        body: 'connection',
+        answer: connectionChangeAnswer,
+      },
       schema: {
         tags: ['connections'],
         summary: 'Replace a connection and deploy it again',
@@ -192,7 +201,7 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
   }>(
     oneConnection,
     {
-      config: { access: { project: ['CONNECTIONS:MANAGE'] } },
+      config: { access: { project: ['CONNECTIONS:MANAGE'] }, answer: connectionChangeAnswer },
       schema: {
         tags: ['connections'],
         summary: 'Delete a connection, and close it everywhere',
@@ -224,7 +233,11 @@ export function connectionRoutes(app: FastifyInstance, services: Services): void
     `${oneConnection}validate/`,
     {
       bodyLimit: maxBodyBytes,
-      config: { access: { project: ['CONNECTIONS:MANAGE'] }, body: 'connection' },
+      config: {
+        access: { project: ['CONNECTIONS:MANAGE'] },
+        body: 'connection',
+        answer: connectionChangeAnswer,
+      },
       schema: {
         tags: ['connections'],
         summary: 'Check a body as Create or Update would, and store nothing',

@@ -13,6 +13,7 @@ import type { Connections } from '../connections/connections.service.ts';
 import type { ConnectedWorkers } from '../deployments/connected-workers.ts';
 import type { Deployments } from '../deployments/deployments.service.ts';
 import { targetsOf } from '../deployments/targets.ts';
+import { warnings } from '../server/answer-schemas.ts';
 import type { ProjectRow } from '../server/route-access.ts';
 import type { WorkerHub } from '../server/worker-hub.ts';
 import { StagedTests, type TestedConnection, type TestQuery } from './staged-tests.ts';
@@ -44,6 +45,10 @@ const connectionParams = Type.Object({ project: Type.String(), connection: Type.
 const itemStreams =
   'Operations marked with a stream also take application/x-ndjson, one item a line and of any length; it is passed on in batches while it is read, and timeoutMs bounds each batch. With Accept: application/x-ndjson what became of each item is answered as it goes, so read while you send; else at the end. What cannot be taken ends the stream and is named by its line: what stands before it has been applied. Hanging up stops it.';
 const counts = { accepted: Type.Integer(), failed: Type.Integer() };
+const operationAnswer = Type.Object({
+  success: Type.Literal(true),
+  result: Type.Unknown({ description: 'As the type describes the output of the operation' }),
+});
 const itemLine = Type.Union([
   Type.Object({
     type: Type.Literal('item'),
@@ -70,6 +75,34 @@ const itemLine = Type.Union([
 const streamedTest =
   'With Accept: application/x-ndjson the answer comes as it is found, one JSON object a line: started, each stage as it begins and ends, a result for each worker, finished. Hanging up cancels the test.';
 const target = { environmentName: Type.String(), worker: Type.String() };
+const ofStage = {
+  durationMs: Type.Optional(Type.Integer()),
+  detail: Type.Optional(Type.String()),
+  hint: Type.Optional(Type.String()),
+  code: Type.Optional(Type.String({ description: 'What failed: one of docs/reference/errors.md' })),
+  retryable: Type.Optional(Type.Boolean()),
+};
+const targetResult = Type.Object({
+  ...target,
+  success: Type.Boolean(),
+  durationMs: Type.Integer(),
+  stages: Type.Array(
+    Type.Object({
+      stage: Type.Enum([...STAGES]),
+      status: Type.Enum(['passed', 'failed', 'skipped']),
+      ...ofStage,
+    }),
+  ),
+  warnings,
+  error: Type.Optional(Type.String({ description: 'Where the worker could not run it' })),
+  reason: Type.Optional(Type.String()),
+  error_description: Type.Optional(Type.String()),
+});
+const testAnswer = Type.Object({
+  success: Type.Boolean({ description: 'It passed on every worker' }),
+  results: Type.Array(targetResult),
+  warnings,
+});
 const testLine = Type.Union([
   Type.Object({ type: Type.Literal('started'), targets: Type.Array(Type.Object(target)) }),
   Type.Object({
@@ -78,21 +111,17 @@ const testLine = Type.Union([
     stage: Type.Object({
       stage: Type.Enum([...STAGES]),
       status: Type.Enum(['running', 'passed', 'failed', 'skipped']),
-      durationMs: Type.Optional(Type.Integer()),
-      detail: Type.Optional(Type.String()),
-      hint: Type.Optional(Type.String()),
-      code: Type.Optional(Type.String()),
-      retryable: Type.Optional(Type.Boolean()),
+      ...ofStage,
     }),
   }),
   Type.Object({
     type: Type.Literal('result'),
-    result: Type.Object({ ...target, success: Type.Boolean() }, { additionalProperties: true }),
+    result: targetResult,
   }),
   Type.Object({
     type: Type.Literal('finished'),
     success: Type.Boolean(),
-    warnings: Type.Optional(Type.Array(Type.String())),
+    warnings,
   }),
 ]);
 
@@ -144,7 +173,7 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
   app.post<{ Params: { project: string; connection: string }; Querystring: TestQuery }>(
     '/apiops/projects/:project/connections/:connection/test/',
     {
-      config: { access: { project: ['CONNECTIONS:TEST'] }, lines: testLine },
+      config: { access: { project: ['CONNECTIONS:TEST'] }, answer: testAnswer, lines: testLine },
       schema: {
         tags: ['tests'],
         summary: 'Run the staged test on one or all workers, side by side',
@@ -171,6 +200,7 @@ export function operationRoutes(app: FastifyInstance, services: Services): void 
       config: {
         access: { project: ['CONNECTIONS:MANAGE', 'CONNECTIONS:TEST'] },
         body: 'connection',
+        answer: testAnswer,
         lines: testLine,
       },
       schema: {
@@ -209,7 +239,12 @@ function useRoute(app: FastifyInstance, { access, connections, deployments, hub 
     '/apiops/projects/:project/connections/:connection/operations/:operation/',
     {
       bodyLimit: maxInputBytes,
-      config: { access: { project: ['CONNECTIONS:USE'] }, body: 'operation', lines: itemLine },
+      config: {
+        access: { project: ['CONNECTIONS:USE'] },
+        body: 'operation',
+        answer: operationAnswer,
+        lines: itemLine,
+      },
       schema: {
         tags: ['operations'],
         summary: 'Use a connection: run one of its operations on a worker',

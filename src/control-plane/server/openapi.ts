@@ -8,6 +8,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** What the body is, where the route checks it by itself. */
     body?: 'connection' | 'operation' | 'form' | 'multipart';
+    /** Schema of the answer, where the route puts its JSON together by itself. */
+    answer?: object;
     /** Schema of a line of the answer that a client gets which accepts application/x-ndjson. */
     lines?: object;
   }
@@ -54,7 +56,7 @@ function describe(route: RouteOptions): Schema {
     body?: Schema;
     response?: Record<string, Schema>;
   };
-  const { access, body, lines } = route.config ?? {};
+  const { access, body, lines, answer } = route.config ?? {};
   const permissions = typeof access === 'object' ? access.project : access === 'admin' ? ['ADMIN'] : [];
   return {
     ...(schema.tags ? { tags: schema.tags } : {}),
@@ -73,7 +75,7 @@ function describe(route: RouteOptions): Schema {
       '200': {
         description: 'Done',
         content: {
-          'application/json': { schema: schema.response?.['200'] ?? { type: 'object' } },
+          'application/json': { schema: answer ?? schema.response?.['200'] ?? { type: 'object' } },
           ...(lines ? { [NDJSON]: { schema: lines } } : {}),
         },
       },

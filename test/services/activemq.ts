@@ -8,7 +8,7 @@ import type { Certificate } from './certificates.ts';
 import { mavenJars } from './maven.ts';
 import {
   type Daemon,
-  lastingPort,
+  freePort,
   needProgram,
   privateDirectory,
   ServerMissing,
@@ -152,10 +152,10 @@ export async function startActiveMq(options: ActiveMqOptions): Promise<ActiveMqS
   const at = (...names: string[]) => join(directory.path, ...names);
   const host = '127.0.0.1';
   const [port, tlsPort, amqpPort, amqpsPort] = [
-    await lastingPort(),
-    await lastingPort(),
-    await lastingPort(),
-    await lastingPort(),
+    await freePort(),
+    await freePort(),
+    await freePort(),
+    await freePort(),
   ];
   const accounts = {
     account: { user: 'writer', password: 'Canary-4ctive/mq+p' },

@@ -7,7 +7,7 @@ import type { Certificate } from './certificates.ts';
 import { mavenJars } from './maven.ts';
 import {
   type Daemon,
-  lastingPort,
+  freePort,
   needProgram,
   privateDirectory,
   type Service,
@@ -77,7 +77,7 @@ export async function startHive(options: {
     }),
   );
   const account = { user: 'analyst', password: 'Canary-Hive-p4ss+word/1' };
-  const port = await lastingPort();
+  const port = await freePort();
   const settings: Record<string, string> = {
     'javax.jdo.option.ConnectionURL': 'jdbc:derby:memory:metastore;create=true',
     'datanucleus.schema.autoCreateAll': 'true',

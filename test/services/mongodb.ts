@@ -5,7 +5,7 @@ import type { Certificate } from './certificates.ts';
 import { mavenJars } from './maven.ts';
 import {
   type Daemon,
-  lastingPort,
+  freePort,
   needProgram,
   privateDirectory,
   type Service,
@@ -30,7 +30,7 @@ export async function startMongodb(options: { certificate?: Certificate } = {}):
     { group: 'de.bwaldvogel', name: 'mongo-java-server', version: VERSION },
   ]);
   const directory = await privateDirectory('mongodb');
-  const port = await lastingPort();
+  const port = await freePort();
   const files: string[] = [];
   if (options.certificate) {
     files.push(join(directory.path, 'server.crt'), join(directory.path, 'server.key'));

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import type { Certificate } from './certificates.ts';
 import {
   type Daemon,
-  lastingPort,
+  freePort,
   needProgram,
   privateDirectory,
   type Service,
@@ -50,10 +50,10 @@ export async function startRabbitMq(options: RabbitMqOptions): Promise<RabbitMqS
   const directory = await privateDirectory('rabbitmq');
   const at = (...names: string[]) => join(directory.path, ...names);
   const [port, tlsPort, epmdPort, distPort] = [
-    await lastingPort(),
-    await lastingPort(),
-    await lastingPort(),
-    await lastingPort(),
+    await freePort(),
+    await freePort(),
+    await freePort(),
+    await freePort(),
   ];
   const user = 'test';
   const password = 'Canary-r4bbit/p+ss';

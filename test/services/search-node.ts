@@ -12,7 +12,7 @@ import type { Certificate } from './certificates.ts';
 import { type Artifact, mavenJars } from './maven.ts';
 import {
   type Daemon,
-  lastingPort,
+  freePort,
   needProgram,
   privateDirectory,
   type Service,
@@ -78,7 +78,7 @@ export async function startSearchNode(
   const classPath = (await mavenJars(title, artifacts)).join(delimiter);
   const directory = await privateDirectory(product);
   const host = '127.0.0.1';
-  let [port, transportPort] = [await lastingPort(), await lastingPort()];
+  let [port, transportPort] = [await freePort(), await freePort()];
   let daemon: Daemon | undefined;
 
   const start = async () => {
@@ -121,7 +121,7 @@ export async function startSearchNode(
         throw error;
       }
       await end();
-      [port, transportPort] = [await lastingPort(), await lastingPort()];
+      [port, transportPort] = [await freePort(), await freePort()];
     }
   const ask: SearchNode['ask'] = async (method, path, body) => {
     const response = await fetch(`http://${host}:${port}${path}`, {

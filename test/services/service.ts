@@ -80,26 +80,19 @@ export async function privateDirectory(prefix: string): Promise<{ path: string; 
   return { path, remove: () => rm(path, { recursive: true, force: true }) };
 }
 
-/** A TCP port of the loopback interface that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
+const given = new Set<number>();
 
 /**
- * A free TCP port below those that systems give to outgoing connections, so that it is still free when a
- * server takes long to start, or comes back to it.
+ * A TCP port of the loopback interface that is free, and given once by this process. It lies below those that
+ * systems give to outgoing connections, so that it is still free when a server takes long to start, or
+ * comes back to it.
  */
-export async function lastingPort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(20_000, 30_000);
-    if (await isFree(port)) return port;
+    if (given.has(port) || !(await isFree(port))) continue;
+    given.add(port);
+    return port;
   }
 }
 

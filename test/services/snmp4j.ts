@@ -1,6 +1,6 @@
 import { delimiter, join } from 'node:path';
 import { mavenJars } from './maven.ts';
-import { lastingPort, needProgram, type Service, startDaemon, waitUntil } from './service.ts';
+import { freePort, needProgram, type Service, startDaemon, waitUntil } from './service.ts';
 
 export interface Snmp4jService extends Service {
   /** Lines such as `INFORM MD5-Priv3DES hello`: type, user, value of the third variable. */
@@ -17,7 +17,7 @@ export async function startSnmp4j(authPassphrase: string, privPassphrase: string
   needProgram('SNMP4J', 'javac');
   const java = needProgram('SNMP4J', 'java');
   const jars = await mavenJars('SNMP4J', [{ group: 'org.snmp4j', name: 'snmp4j', version: VERSION }]);
-  const port = await lastingPort();
+  const port = await freePort();
   const main = join(import.meta.dirname, 'snmp4j', 'TrapPeer.java');
   const daemon = startDaemon(java, [
     '-cp',

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { programVersion } from './proof.ts';
 import {
-  lastingPort,
+  freePort,
   needProgram,
   privateDirectory,
   type Service,
@@ -48,7 +48,7 @@ export async function startSnmptrapd(users: readonly TrapUser[] = []): Promise<S
   const directory = await privateDirectory('snmptrapd');
   const at = (name: string) => join(directory.path, name);
   const community = 'canary-community';
-  const port = await lastingPort();
+  const port = await freePort();
   await writeFile(
     at('conf'),
     [

@@ -5,7 +5,7 @@ import type { Certificate } from './certificates.ts';
 import { mavenJars } from './maven.ts';
 import {
   type Daemon,
-  lastingPort,
+  freePort,
   needProgram,
   privateDirectory,
   type Service,
@@ -41,8 +41,8 @@ export async function startTrino(options: { certificate?: Certificate } = {}): P
   ]);
   const directory = await privateDirectory('trino');
   const account = { user: 'analyst', password: 'Canary-Trino-p4ss+word/1' };
-  const port = await lastingPort();
-  const tlsPort = options.certificate ? await lastingPort() : 0;
+  const port = await freePort();
+  const tlsPort = options.certificate ? await freePort() : 0;
   const secured: string[] = [];
   if (options.certificate) {
     const pem = join(directory.path, 'server.pem');
